@@ -1,0 +1,66 @@
+"""The Hub-native home of virtual personas.
+
+    people  = Anthology.load("starter")
+    humans  = Respondents.load("gss-2018").sample(40)
+    cast    = match(people, humans, method="optimal")
+    answers = simulate(cast, Survey.load("gss-national-spending"), open_model("local:smollm2"), seed=0)
+    result  = evaluate(answers, humans)
+
+Names are loaded when they are first used, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnthologyError": "errors",
+    "Codebook": "schema",
+    "Matching": "schema",
+    "Persona": "schema",
+    "Result": "schema",
+    "Survey": "schema",
+    "Respondents": "humans",
+    "match": "matching",
+    "unmatched": "matching",
+    "open_model": "models",
+    "Sampling": "models",
+    "Anthology": "collection",
+    "Encoder": "index",
+    "SimulateOptions": "simulation",
+    "simulate": "simulation",
+    "load_run": "simulation",
+    "EvaluateOptions": "evaluation",
+    "evaluate": "evaluation",
+    "publish": "leaderboard",
+    "rank": "leaderboard",
+    "read_results": "leaderboard",
+    "write_report": "report",
+}
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from anthology_hub.collection import Anthology
+    from anthology_hub.errors import AnthologyError
+    from anthology_hub.evaluation import EvaluateOptions, evaluate
+    from anthology_hub.humans import Respondents
+    from anthology_hub.index import Encoder
+    from anthology_hub.leaderboard import publish, rank, read_results
+    from anthology_hub.matching import match, unmatched
+    from anthology_hub.models import Sampling, open_model
+    from anthology_hub.report import write_report
+    from anthology_hub.schema import Codebook, Matching, Persona, Result, Survey
+    from anthology_hub.simulation import SimulateOptions, load_run, simulate
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,5 @@
+"""`python -m anthology_hub`."""
+
+from anthology_hub.cli import main
+
+main()

@@ -1,0 +1,117 @@
+"""A folder to and from a repository at a revision. The only door to huggingface_hub.
+
+A local folder stands in for a repository everywhere: what is published is a set of new files, what is loaded is a folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from anthology_hub.errors import DataError, OptionError
+
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A folder and the revision it is."""
+
+    folder: Path
+    revision: str
+    """Commit id on a hub; `folder` for a local folder."""
+
+
+def pull(source: str | Path, *, revision: str | None = None, patterns: list[str] | None = None) -> Snapshot:
+    """Bring a dataset repository to this disk, or point at a local folder.
+
+    The revision is resolved to a commit first and that commit is what is downloaded.
+
+    Args:
+        source: A folder, or a dataset repository `namespace/name`.
+        revision: Branch, tag or commit of a repository.
+        patterns: Globs of the files needed; all, if not given.
+
+    Raises:
+        DataError: If there is no such folder and the name is no repository, or the hub cannot give it.
+        OptionError: If a revision is asked of a local folder, which has none.
+    """
+    if Path(source).is_dir():
+        if revision is not None:
+            raise OptionError(f"the folder {source} has no revisions: leave out revision={revision!r}")
+        return Snapshot(folder=Path(source), revision="folder")
+    if not _REPO.fullmatch(str(source)):
+        raise DataError(f"{source} is neither a folder nor a repository name like 'namespace/name'")
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        sha = HfApi().dataset_info(str(source), revision=revision).sha or str(revision)
+        folder = snapshot_download(str(source), repo_type="dataset", revision=sha, allow_patterns=patterns)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise DataError(f"the dataset {source!r}{at} cannot be had from the hub: {error}") from error
+    return Snapshot(folder=Path(folder), revision=sha)
+
+
+def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -> str:
+    """Add new files to a results folder or repository, all or none of them; existing files are never changed.
+
+    Adding the same content again is a no-op.
+
+    Args:
+        target: A folder (made if missing; anything with a path separator in front, or that exists) or `namespace/name`.
+        files: Path inside the target -> content.
+        message: Commit message for a repository.
+
+    Returns:
+        Where they are now.
+
+    Raises:
+        DataError: If a path exists with other content.
+    """
+    if _is_folder(target):
+        return _add_to_folder(Path(target), files)
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi()
+    api.create_repo(str(target), repo_type="dataset", private=True, exist_ok=True)
+    present = {info.path for info in api.get_paths_info(str(target), list(files), repo_type="dataset")}
+    new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
+    if not new:
+        return f"hf://datasets/{target}"
+    return str(api.create_commit(str(target), new, commit_message=message, repo_type="dataset").commit_url)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is either there whole or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _is_folder(target: str | Path) -> bool:
+    text = str(target)
+    return isinstance(target, Path) or Path(text).is_dir() or text.startswith((".", "/", "~")) or "/" not in text
+
+
+def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> str:
+    for path, content in files.items():
+        there = folder.expanduser() / path
+        if there.exists() and there.read_bytes() != content:
+            raise DataError(f"{there} exists with other content: published files are never changed, use a new run")
+    for path, content in files.items():
+        write_file(folder.expanduser() / path, content)
+    return str(folder)

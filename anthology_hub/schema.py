@@ -1,0 +1,514 @@
+"""The nouns: what a persona, a survey, a respondent, a matching, a set of answers and a result are.
+
+Frozen, keyword-only and free of heavy imports. Arrays are numpy arrays; nothing here needs numpy to be imported.
+Formats on disk are the `to_dict` forms and carry `schema_version`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = "1.0"
+DATA = Path(__file__).parent / "data"
+MISSING = -1
+"""Code of an answer or trait that is not known, in every integer array of the package."""
+
+ANSWERED, REFUSED, UNPARSABLE, FAILED = "answered", "refused", "unparsable", "failed"
+STATUSES = (ANSWERED, REFUSED, UNPARSABLE, FAILED)
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of a JSON-able value in canonical form, as 64 hex digits.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        DataError: If the file is no JSON object; the message names the file and the place.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a JSON {type(value).__name__}; an object is needed")
+    return value
+
+
+def shipped(kind: str) -> tuple[str, ...]:
+    """Return the names of the data files of one kind that come with the package.
+
+    Example:
+        >>> shipped("surveys")
+        ('bfi', 'gss-gov-responsibility', 'gss-national-spending')
+    """
+    return tuple(sorted(path.stem for path in (DATA / kind).glob("*.json")))
+
+
+def read_shipped(kind: str, name: str) -> dict[str, Any]:
+    """Read a shipped data file by name, or a file of the user's by path (anything that ends in ``.json``)."""
+    if name.endswith(".json"):
+        return read_json(Path(name))
+    if name not in shipped(kind):
+        raise UnknownNameError(kind.rstrip("s"), name, shipped(kind))
+    return read_json(DATA / kind / f"{name}.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trait:
+    """One demographic trait: its levels, how it is asked and how it is spoken."""
+
+    name: str
+    label: str
+    question: str
+    levels: tuple[str, ...]
+    bio: str
+    """Sentence of the Bio format with one `{}` for the level (Anthology repository, Bio prompts)."""
+    spoken: tuple[str, ...] = ()
+    """What to say in place of each level; empty: the levels themselves."""
+    population: tuple[float, ...] = ()
+    """Share of each level in the population; empty: not known."""
+
+    def code(self, level: str) -> int:
+        """Return the position of a level.
+
+        Raises:
+            UnknownNameError: If the trait has no such level.
+        """
+        if level not in self.levels:
+            raise UnknownNameError(f"level of {self.name}", level, self.levels)
+        return self.levels.index(level)
+
+    def sentence(self, level: str) -> str:
+        """Return the Bio sentence for a level.
+
+        Example:
+            >>> Codebook.load("starter").trait("age").sentence("65+")
+            'My age is 65 or above.'
+        """
+        return self.bio.format((self.spoken or self.levels)[self.code(level)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codebook:
+    """The traits that a collection annotates."""
+
+    name: str
+    traits: tuple[Trait, ...]
+    population_source: str = ""
+
+    @classmethod
+    def load(cls, name: str) -> Codebook:
+        """Load a shipped codebook by name, or one of the user's by path.
+
+        Example:
+            >>> [trait.name for trait in Codebook.load("starter").traits][:4]
+            ['age', 'gender', 'race', 'education']
+        """
+        return cls.from_dict(read_shipped("codebooks", name))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Codebook:
+        """Build from the JSON form.
+
+        Raises:
+            DataError: If a field is missing or shares do not fit the levels.
+        """
+        traits = tuple(_build(Trait, {k: _tuples(v) for k, v in trait.items()}) for trait in _need(value, "traits"))
+        for trait in traits:
+            for parallel in (trait.spoken, trait.population):
+                if parallel and len(parallel) != len(trait.levels):
+                    raise DataError(f"trait {trait.name!r}: {len(parallel)} values beside {len(trait.levels)} levels")
+        return cls(name=_need(value, "name"), traits=traits, population_source=value.get("population_source", ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"schema_version": SCHEMA_VERSION, **_lists(asdict(self))}
+
+    def trait(self, name: str) -> Trait:
+        """Return a trait by name.
+
+        Raises:
+            UnknownNameError: If there is no such trait.
+        """
+        for trait in self.traits:
+            if trait.name == name:
+                return trait
+        raise UnknownNameError("trait", name, (trait.name for trait in self.traits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Persona:
+    """One virtual persona: a backstory and the top level of each trait."""
+
+    persona_id: str
+    """Content hash of the backstory: 20 hex digits."""
+    backstory: str
+    traits: Mapping[str, str | None] = field(default_factory=dict)
+    score: float | None = None
+    """Cosine similarity of the best passage to the query, -1 to 1; None outside a search."""
+    passage: str | None = None
+    """The best passage itself: the evidence for the score."""
+
+    @staticmethod
+    def id_of(backstory: str) -> str:
+        """Return the content hash of a backstory: 20 hex digits of its SHA-256.
+
+        Example:
+            >>> Persona.id_of("I grew up by the river.")
+            '0c93b3e1c48e6a5acd26'
+        """
+        return hashlib.sha256(backstory.encode()).hexdigest()[:20]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One closed survey question (item)."""
+
+    key: str
+    text: str
+    options: tuple[str, ...]
+    codes: tuple[int, ...]
+    """Code of each option in the source's own data; ordinal positions are 1..K in this order."""
+    reverse: bool = False
+    """Whether the item counts reversed in its scale (Cronbach's alpha)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A battery of closed questions with its coding."""
+
+    name: str
+    title: str
+    source: str
+    questions: tuple[Question, ...]
+    preamble: str = ""
+    """Said once, before the first question."""
+    order_patterns: tuple[str, ...] = ("original", "reversed")
+    """Orders in which the options may be shown; drawn anew for every persona and question."""
+    scales: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scale name -> keys of its items; empty: all items are one scale."""
+
+    @classmethod
+    def load(cls, name: str) -> Survey:
+        """Load a shipped survey by name, or one of the user's by path.
+
+        Example:
+            >>> len(Survey.load("gss-national-spending").questions)
+            18
+        """
+        return cls.from_dict(read_shipped("surveys", name))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Survey:
+        """Build from the JSON form; `options` given once for the survey serves every question without its own.
+
+        Raises:
+            DataError: If something is missing, doubled or inconsistent.
+        """
+        questions = tuple(_question(q, value.get("options")) for q in _need(value, "questions"))
+        keys = [question.key for question in questions]
+        if not keys or len(set(keys)) != len(keys):
+            raise DataError(f"survey {value.get('name')!r}: question keys must be distinct and not empty, got {keys}")
+        patterns = tuple(value.get("order_patterns", ("original", "reversed")))
+        if not patterns or set(patterns) - {"original", "reversed"}:
+            raise UnknownNameError("order pattern", patterns, ("original", "reversed"))
+        scales = {name: tuple(items) for name, items in value.get("scales", {}).items()}
+        for items in scales.values():
+            for key in set(items) - set(keys):
+                raise UnknownNameError("question in a scale", key, keys)
+        texts = {name: str(value.get(name, "")) for name in ("title", "source", "preamble")}
+        return cls(name=_need(value, "name"), questions=questions, order_patterns=patterns, scales=scales, **texts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        value = _lists(asdict(self))
+        for question in value["questions"]:
+            pairs = zip(question.pop("codes"), question.pop("options"), strict=True)
+            question["options"] = [{"code": code, "text": text} for code, text in pairs]
+        return {"schema_version": SCHEMA_VERSION, **value}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the survey's content."""
+        return digest(self.to_dict())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the questions, in order."""
+        return tuple(question.key for question in self.questions)
+
+    def select(self, keys: Iterable[str]) -> Survey:
+        """Return the survey with only some questions, in the order given; scales keep what is left of them.
+
+        Example:
+            >>> Survey.load("gss-national-spending").select(["natheal", "natenvir"]).keys
+            ('natheal', 'natenvir')
+        """
+        by_key, wanted = {question.key: question for question in self.questions}, list(keys)
+        for key in wanted:
+            if key not in by_key:
+                raise UnknownNameError(f"question of {self.name}", key, by_key)
+        scales = {name: tuple(k for k in items if k in wanted) for name, items in self.scales.items()}
+        kept = {name: items for name, items in scales.items() if items}
+        return replace(self, questions=tuple(by_key[key] for key in wanted), scales=kept)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Respondents:
+    """People who answered a survey, in our codes. Microdata: has no `to_dict`, and prints no rows."""
+
+    name: str
+    ids: tuple[str, ...]
+    levels: Mapping[str, tuple[str, ...]]
+    """Levels of each trait, in the survey's own coding."""
+    codes: Mapping[str, NDArray[np.int16]]
+    """Trait -> position of each respondent's level, shape (n,); MISSING where not known."""
+    answers: Mapping[str, NDArray[np.int16]]
+    """Question key -> position of the chosen option (0..K-1), shape (n,); MISSING where there is no valid answer."""
+    weights: NDArray[np.float64] | None = None
+    """Survey weight of each respondent, shape (n,), positive; None where the file has none."""
+    crosswalk: str = ""
+    """Name of the crosswalk from the persona codebook to `levels`."""
+    survey: str = ""
+    """Name of the survey that the answers belong to."""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    """What a user must know: columns left out, rows dropped and why."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        weighted = "weighted" if self.weights is not None else "no weights"
+        return f"<Respondents {self.name}: {len(self)} people, {len(self.levels)} traits, {weighted}>"
+
+    def take(self, rows: Sequence[int]) -> Respondents:
+        """Return the respondents at some positions, in that order."""
+        at = list(rows)
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in at),
+            codes={name: column[at] for name, column in self.codes.items()},
+            answers={key: column[at] for key, column in self.answers.items()},
+            weights=None if self.weights is None else self.weights[at],
+        )
+
+    def sample(self, n: int, *, seed: int = 0) -> Respondents:
+        """Return `n` different respondents drawn at random.
+
+        Raises:
+            OptionError: If `n` is not between 1 and the number of respondents.
+        """
+        if not 1 <= n <= len(self):
+            raise OptionError(f"cannot sample {n} respondents of {len(self)}: allowed are 1 to {len(self)}")
+        return self.take(sorted(random.Random(f"respondents|{seed}").sample(range(len(self)), n)))
+
+    def traits_of(self, row: int) -> dict[str, str]:
+        """Return the known traits of one respondent as trait -> level."""
+        known = ((name, int(column[row])) for name, column in self.codes.items())
+        return {name: self.levels[name][code] for name, code in known if code != MISSING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """One seat of a cast: a respondent to stand in for, and the persona (if any) who does."""
+
+    respondent_id: str
+    weight: float
+    traits: Mapping[str, str]
+    """The respondent's own traits, in Bio wording: trait -> sentence."""
+    persona: Persona | None = None
+    log_weight: float = 0.0
+    """Natural log of the matching weight, the product over traits of P(persona has the respondent's level)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """Who plays whom: one role for each respondent, and how well the roles fit."""
+
+    roles: tuple[Role, ...]
+    method: str
+    """greedy, optimal, random, or none (no personas: baselines)."""
+    traits: tuple[str, ...] = ()
+    collection: str = ""
+    """Name and content digest of the collection that the personas come from."""
+    humans: str = ""
+    """Name of the respondents' source."""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.roles)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of who plays whom with which traits."""
+        return digest([(r.respondent_id, r.persona and r.persona.persona_id, sorted(r.traits.items())) for r in self.roles])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a cast answered: n roles x q questions, in the survey's canonical option order."""
+
+    survey: Survey
+    respondent_ids: tuple[str, ...]
+    persona_ids: tuple[str, ...]
+    """Persona of each role; empty strings where there is none."""
+    weights: NDArray[np.float64]
+    picks: NDArray[np.int16]
+    """Chosen option 0..K-1, shape (n, q); MISSING where there is no answer."""
+    probs: NDArray[np.float32]
+    """Probability of each option, shape (n, q, K); NaN where the model was not asked for probabilities."""
+    mass: NDArray[np.float32]
+    """Probability mass on the options before normalising, 0 to 1, shape (n, q); NaN as above."""
+    statuses: NDArray[np.str_]
+    """One of STATUSES for every question, shape (n, q)."""
+    raw: NDArray[np.object_]
+    """The reply as the model gave it, shape (n, q)."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """All that is needed to repeat the run."""
+
+    def __len__(self) -> int:
+        return len(self.respondent_ids)
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """Share of questions with each status; they sum to 1."""
+        total = self.statuses.size
+        if not total:
+            raise EmptyError("there are no answers to count: simulate at least one role and one question")
+        return {status: float((self.statuses == status).sum()) / total for status in STATUSES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One figure with its company. None means undefined; `note` says why."""
+
+    name: str
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    human: float | None = None
+    """The humans' own value, where the metric is a property and not a distance (alpha)."""
+    floor: float | None = None
+    """Mean over random half-splits of the humans (for alpha: of the halves)."""
+    floor_equal_n: float | None = None
+    """Mean over random samples of humans as large as the cast, against all humans."""
+    uniform: float | None = None
+    majority: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """An evaluated run; immutable once written."""
+
+    run_id: str
+    created: str
+    """When the run began; UTC, ISO 8601."""
+    survey: str
+    developer: str
+    model: str
+    method: str
+    """Conditioning and matching, as `anthology/greedy`."""
+    n: int
+    """Simulated respondents."""
+    n_humans: int
+    questions: tuple[str, ...]
+    weighting: str
+    metrics: tuple[Metric, ...]
+    coverage: Mapping[str, float]
+    option_mass: float | None
+    """Mean probability mass on the option letters; None in text mode."""
+    items: tuple[Mapping[str, Any], ...]
+    """Per question: human and simulated shares, WD, n."""
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by name.
+
+        Raises:
+            UnknownNameError: If the result has no such metric.
+        """
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise UnknownNameError("metric", name, (metric.name for metric in self.metrics))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"schema_version": SCHEMA_VERSION, **_lists(asdict(self))}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Result:
+        """Build from the JSON form.
+
+        Raises:
+            DataError: If a field is missing.
+        """
+        given = {name: entry for name, entry in value.items() if name != "schema_version"}
+        metrics = tuple(_build(Metric, metric) for metric in _need(given, "metrics"))
+        parts = {name: tuple(given.get(name, ())) for name in ("questions", "items", "notes")}
+        return _build(cls, {**given, **parts, "metrics": metrics})
+
+
+def _need(value: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - the type is the caller's to check
+    if name not in value:
+        raise DataError(f"the field {name!r} is missing; present are: {', '.join(map(repr, value)) or 'none'}")
+    return value[name]
+
+
+def _build(kind: type[T], fields: Mapping[str, Any]) -> T:
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise DataError(f"{kind.__name__} cannot be built from {sorted(fields)}: {error}") from error
+
+
+def _question(value: Mapping[str, Any], shared: Sequence[Mapping[str, Any]] | None) -> Question:
+    options = value.get("options", shared)
+    if not options or len(options) < 2:
+        raise DataError(f"question {value.get('key')!r} needs two options or more, each with 'code' and 'text'")
+    codes, texts = tuple(int(_need(o, "code")) for o in options), tuple(str(_need(o, "text")) for o in options)
+    if len(set(codes)) != len(codes) or len(set(texts)) != len(texts):
+        raise DataError(f"question {value.get('key')!r}: option codes and texts must be distinct, got {codes}, {texts}")
+    fields = {"key": _need(value, "key"), "text": _need(value, "text"), "reverse": bool(value.get("reverse", False))}
+    return Question(options=texts, codes=codes, **fields)
+
+
+def _tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _lists(value: Any) -> Any:  # noqa: ANN401 - any JSON-able tree
+    if isinstance(value, Mapping):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value

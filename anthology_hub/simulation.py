@@ -1,0 +1,524 @@
+"""Put a survey to a cast and keep the answers: in series, batched, seeded, resumable.
+
+Every role is asked the questions one after the other, each with its own earlier answers before it (Anthology, Moon et
+al. 2024, section 3). Roles go in batches, in lock step: one call of the model asks one question of every role of a batch.
+Seeds derive from (run seed, respondent, persona, question, try), so neither batch size nor an interruption changes an
+answer. A run folder gets one file per batch and question, whole or not at all; the same call goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anthology_hub import __version__
+from anthology_hub.errors import EmptyError, OptionError, RunError
+from anthology_hub.hub import write_file
+from anthology_hub.models import LanguageModel, Sampling
+from anthology_hub.prompts import (
+    CONDITIONINGS,
+    LETTERS,
+    Prompt,
+    context_of,
+    derive_seed,
+    option_order,
+    parse_reply,
+    question_text,
+)
+from anthology_hub.schema import (
+    ANSWERED,
+    FAILED,
+    MISSING,
+    SCHEMA_VERSION,
+    UNPARSABLE,
+    Answers,
+    Matching,
+    Question,
+    Role,
+    Survey,
+    digest,
+    read_json,
+)
+
+MODES = ("letters", "text")
+RUN_FILE, SURVEY_FILE, CAST_FILE, EVENTS, PARTS = "run.json", "survey.json", "cast.parquet", "events.jsonl", "answers"
+Progress = Callable[[int, int], None]
+"""Called with (answers so far, answers in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """How to ask."""
+
+    conditioning: str = "anthology"
+    """One of `prompts.CONDITIONINGS`."""
+    mode: str = "letters"
+    """`letters`: draw from the probabilities of the option letters. `text`: sample a reply and parse it (the paper)."""
+    shuffle_questions: bool = True
+    """Shuffle the questions anew for every role (the paper)."""
+    tries: int = 100
+    """Most samples per question in text mode until one can be parsed (the paper's 100)."""
+    least_mass: float = 0.1
+    """Option mass below which a question counts as unparsable in letters mode: the model was saying something else."""
+    batch_size: int = 8
+    """Roles asked at once; more needs more memory for keys and values."""
+    sampling: Sampling = Sampling()
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            OptionError: If a value is not allowed.
+        """
+        if self.conditioning not in CONDITIONINGS:
+            raise OptionError(f"unknown conditioning {self.conditioning!r}: allowed are {', '.join(CONDITIONINGS)}")
+        if self.mode not in MODES:
+            raise OptionError(f"unknown mode {self.mode!r}: allowed are {', '.join(MODES)}")
+        if self.tries < 1 or self.batch_size < 1 or not 0 <= self.least_mass <= 1:
+            raise OptionError(
+                f"tries and batch_size must be at least 1 and least_mass between 0 and 1, got {self.tries}, "
+                f"{self.batch_size}, {self.least_mass}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One answered question of one role."""
+
+    role: int
+    question: str
+    pick: int
+    status: str
+    raw: str
+    mass: float
+    probs: tuple[float, ...]
+    """In canonical option order; empty in text mode."""
+    answer: str
+    """The answer as it stands in the history of the questions after it."""
+
+
+def simulate(
+    cast: Matching,
+    survey: Survey,
+    model: LanguageModel,
+    *,
+    seed: int = 0,
+    options: SimulateOptions | None = None,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Answers:
+    """Ask a cast a survey.
+
+    Args:
+        cast: Who answers; see `match` and `unmatched`.
+        survey: What is asked.
+        model: Who speaks.
+        seed: Run seed.
+        options: How to ask.
+        folder: Run folder: written as answers come in, and continued if it is there already.
+        progress: Called after each batch of answers.
+
+    Raises:
+        EmptyError: If nobody is cast.
+        OptionError: If the conditioning needs personas and there are none.
+        RunError: If the folder belongs to another run, or a file in it is broken.
+
+    Example:
+        >>> from anthology_hub import Respondents, open_model, unmatched
+        >>> cast = unmatched(Respondents.load("gss-2018").sample(3))
+        >>> survey = Survey.load("gss-national-spending").select(["natenvir", "natsci"])
+        >>> answers = simulate(cast, survey, open_model("scripted:uniform"), options=SimulateOptions(conditioning="bio"))
+        >>> answers.picks.shape, answers.coverage["answered"]
+        ((3, 2), 1.0)
+    """
+    options = options or SimulateOptions()
+    if not cast.roles:
+        raise EmptyError("the cast is empty: match at least one respondent")
+    contexts = [_context(role, options, seed) for role in cast.roles]
+    provenance = _provenance(cast, survey, model, options, seed)
+    seats = _seats(cast)
+    store = _RunFolder.open(Path(folder), provenance, survey, seats) if folder is not None else None
+    provenance = store.provenance if store else provenance
+    cells = store.read(survey, len(cast)) if store else {}
+    total = len(cast) * len(survey.questions)
+    for batch in _batches(cast, contexts, options.batch_size):
+        runner = _Batch(cast, contexts, survey, model, options, seed, batch)
+        for asked in runner.rounds(cells):
+            cells |= {(cell.role, cell.question): cell for cell in asked}
+            if store:
+                store.write(asked)
+            if progress:
+                progress(len(cells), total)
+    if store:
+        store.log("finished", answers=len(cells))
+    return _assemble(seats, survey, cells, provenance)
+
+
+def load_run(folder: str | Path) -> Answers:
+    """Read the answers of a finished run folder.
+
+    Raises:
+        RunError: If the folder is no run, is incomplete, or a file in it is broken.
+    """
+    store = _RunFolder(Path(folder))
+    survey = Survey.from_dict(read_json(store.folder / SURVEY_FILE))
+    seats = store.seats()
+    cells = store.read(survey, len(seats))
+    if missing := len(seats) * len(survey.questions) - len(cells):
+        raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
+    return _assemble(seats, survey, cells, store.provenance)
+
+
+def _context(role: Role, options: SimulateOptions, seed: int) -> str:
+    return context_of(role, options.conditioning, seed=derive_seed(seed, role.respondent_id, "bio"))
+
+
+def _batches(cast: Matching, contexts: Sequence[str], size: int) -> Iterator[list[int]]:
+    """Positions of roles, neighbours alike: equal backstories share a batch (and its cache), lengths pad little."""
+
+    def key(at: int) -> tuple[int, str, str]:
+        role = cast.roles[at]
+        story = role.persona.backstory if role.persona else ""
+        return len(story) or len(contexts[at]), story, role.respondent_id
+
+    order = sorted(range(len(cast)), key=key)
+    return (order[start : start + size] for start in range(0, len(order), size))
+
+
+class _Batch:
+    """The questions of one batch of roles, round by round."""
+
+    def __init__(
+        self,
+        cast: Matching,
+        contexts: Sequence[str],
+        survey: Survey,
+        model: LanguageModel,
+        options: SimulateOptions,
+        seed: int,
+        roles: list[int],
+    ) -> None:
+        self.cast, self.contexts, self.survey, self.model = cast, contexts, survey, model
+        self.options, self.seed, self.roles = options, seed, roles
+        self.by_key = {question.key: question for question in survey.questions}
+        self.orders = {at: self._question_order(at) for at in roles}
+        self.turns: dict[int, list[tuple[str, str]]] = {at: [] for at in roles}
+
+    def rounds(self, known: Mapping[tuple[int, str], _Cell]) -> Iterator[list[_Cell]]:
+        """Ask what is not known yet, question by question."""
+        for step in range(len(self.survey.questions)):
+            todo = [at for at in self.roles if (at, self.orders[at][step]) not in known]
+            asked = self._ask(todo, step) if todo else []
+            fresh = {cell.role: cell for cell in asked}
+            for at in self.roles:
+                question = self.by_key[self.orders[at][step]]
+                cell = fresh.get(at) or known[at, question.key]
+                self.turns[at].append((self._text(at, question, step), cell.answer))
+            if asked:
+                yield asked
+
+    def _ask(self, todo: list[int], step: int) -> list[_Cell]:
+        questions = [self.by_key[self.orders[at][step]] for at in todo]
+        start = "(" if self.options.mode == "letters" else ""
+        prompts = [self._prompt(at, q, step, start) for at, q in zip(todo, questions, strict=True)]
+        shown = [self._shown(at, q) for at, q in zip(todo, questions, strict=True)]
+        if self.options.mode == "letters":
+            return self._by_letters(todo, questions, prompts, shown)
+        return self._by_text(todo, questions, prompts, shown)
+
+    def _by_letters(
+        self, todo: list[int], questions: list[Question], prompts: list[Prompt], shown: list[tuple[int, ...]]
+    ) -> list[_Cell]:
+        letters = [LETTERS[: len(order)] for order in shown]
+        choices = self.model.choose(prompts, letters, self.options.sampling)
+        cells = []
+        for at, question, order, choice in zip(todo, questions, shown, choices, strict=True):
+            probs = np.empty(len(order))
+            probs[list(order)] = choice.probs
+            # Rounding keeps float noise of the batch out of the record and of all but one in a million draws.
+            probs = probs.round(6) / probs.round(6).sum()
+            uniform = np.random.default_rng(self._seed(at, question, 0)).random()
+            place = min(int(np.searchsorted(np.cumsum(probs[list(order)]), uniform, side="right")), len(order) - 1)
+            sure = choice.mass >= self.options.least_mass
+            cells.append(
+                _Cell(
+                    role=at,
+                    question=question.key,
+                    pick=order[place] if sure else MISSING,
+                    status=ANSWERED if sure else UNPARSABLE,
+                    raw=LETTERS[place] if sure else "",
+                    mass=round(choice.mass, 6),
+                    probs=tuple(probs.tolist()),
+                    answer=f"({LETTERS[place]}) {question.options[order[place]]}" if sure else "(no answer)",
+                )
+            )
+        return cells
+
+    def _by_text(
+        self, todo: list[int], questions: list[Question], prompts: list[Prompt], shown: list[tuple[int, ...]]
+    ) -> list[_Cell]:
+        cells: dict[int, _Cell] = {}
+        waiting = list(range(len(todo)))
+        for attempt in range(self.options.tries):
+            seeds = [self._seed(todo[i], questions[i], attempt) for i in waiting]
+            texts = self.model.complete([prompts[i] for i in waiting], self.options.sampling, seeds=seeds)
+            for i, text in zip(waiting, texts, strict=True):
+                cells[i] = _text_cell(todo[i], questions[i], shown[i], text)
+            if not (waiting := [i for i in waiting if cells[i].status != ANSWERED]):
+                break
+        return [cells[i] for i in range(len(todo))]
+
+    def _prompt(self, at: int, question: Question, step: int, start: str) -> Prompt:
+        text = self._text(at, question, step)
+        return Prompt(context=self.contexts[at], turns=tuple(self.turns[at]), question=text, start=start)
+
+    def _text(self, at: int, question: Question, step: int) -> str:
+        # The sentence asks for consistency with earlier answers: with no context it has nothing to refer to at first.
+        consistency = step > 0 or bool(self.contexts[at])
+        preamble = self.survey.preamble if step == 0 else ""
+        return question_text(question, self._shown(at, question), consistency=consistency, preamble=preamble)
+
+    def _shown(self, at: int, question: Question) -> tuple[int, ...]:
+        return option_order(question, self.survey.order_patterns, self._seed(at, question, "order"))
+
+    def _question_order(self, at: int) -> list[str]:
+        keys = list(self.survey.keys)
+        if self.options.shuffle_questions:
+            random.Random(derive_seed(self.seed, self._who(at), "questions")).shuffle(keys)
+        return keys
+
+    def _seed(self, at: int, question: Question, attempt: int | str) -> int:
+        return derive_seed(self.seed, self._who(at), question.key, attempt)
+
+    def _who(self, at: int) -> str:
+        role = self.cast.roles[at]
+        return f"{role.respondent_id}/{role.persona.persona_id if role.persona else ''}"
+
+
+def _text_cell(at: int, question: Question, order: tuple[int, ...], text: str) -> _Cell:
+    reply = parse_reply(text, [question.options[place] for place in order])
+    return _Cell(
+        role=at,
+        question=question.key,
+        pick=order[reply.option] if reply.status == ANSWERED else MISSING,
+        status=reply.status if text else FAILED,
+        raw=text,
+        mass=float("nan"),
+        probs=(),
+        answer=text or "(no answer)",
+    )
+
+
+def _seats(cast: Matching) -> list[dict[str, Any]]:
+    """What the answers keep of each role: no traits, which are the respondent's own."""
+    return [
+        {
+            "respondent_id": role.respondent_id,
+            "persona_id": role.persona.persona_id if role.persona else "",
+            "weight": role.weight,
+            "log_weight": role.log_weight,
+        }
+        for role in cast.roles
+    ]
+
+
+def _assemble(
+    seats: Sequence[Mapping[str, Any]],
+    survey: Survey,
+    cells: Mapping[tuple[int, str], _Cell],
+    provenance: Mapping[str, Any],
+) -> Answers:
+    shape = (len(seats), len(survey.questions))
+    most = max(len(question.options) for question in survey.questions)
+    picks = np.full(shape, MISSING, dtype=np.int16)
+    probs, mass = np.full((*shape, most), np.nan, dtype=np.float32), np.full(shape, np.nan, dtype=np.float32)
+    statuses, raw = np.full(shape, FAILED, dtype="U12"), np.full(shape, "", dtype=object)
+    column = {key: at for at, key in enumerate(survey.keys)}
+    for (row, key), cell in cells.items():
+        at = row, column[key]
+        picks[at], mass[at], statuses[at], raw[at] = cell.pick, cell.mass, cell.status, cell.raw
+        probs[at][: len(cell.probs)] = cell.probs
+    return Answers(
+        survey=survey,
+        respondent_ids=tuple(seat["respondent_id"] for seat in seats),
+        persona_ids=tuple(seat["persona_id"] for seat in seats),
+        weights=np.array([seat["weight"] for seat in seats]),
+        picks=picks,
+        probs=probs,
+        mass=mass,
+        statuses=statuses,
+        raw=raw,
+        provenance=provenance,
+    )
+
+
+# -- run folder ----------------------------------------------------------------------------------------------------------
+
+
+class _RunFolder:
+    """A run on disk: `run.json`, survey and cast, `answers/*.parquet` (a part per batch and question), `events.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / RUN_FILE).is_file():
+            raise RunError(f"{folder} is no run folder: it has no {RUN_FILE}; give a folder written by simulate")
+        self.provenance = read_json(folder / RUN_FILE)
+        if not {"inputs", "run_id"} <= set(self.provenance):
+            raise RunError(f"{folder / RUN_FILE} was not written by this package: give a new folder")
+
+    @classmethod
+    def open(
+        cls, folder: Path, provenance: Mapping[str, Any], survey: Survey, seats: Sequence[Mapping[str, Any]]
+    ) -> _RunFolder:
+        """Begin a run, or go on with the same one."""
+        if (folder / RUN_FILE).is_file():
+            store = cls(folder)
+            if other := _differences(store.provenance["inputs"], provenance["inputs"]):
+                raise RunError(f"{folder} belongs to another run; what differs: {', '.join(other)}. Give a new folder")
+            store.log("continued")
+            return store
+        # Only what an earlier call left before it wrote its run file may be there.
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - {SURVEY_FILE, CAST_FILE}:
+            raise RunError(f"{folder} is not empty and is no run folder: give a new folder")
+        write_file(folder / SURVEY_FILE, _json(survey.to_dict()))
+        write_file(folder / CAST_FILE, _parquet(seats, _seat_schema()))
+        write_file(folder / RUN_FILE, _json(provenance))
+        store = cls(folder)
+        store.log("started")
+        return store
+
+    def seats(self) -> list[dict[str, Any]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return list(pq.read_table(self.folder / CAST_FILE).to_pylist())
+        except (pa.ArrowException, OSError) as error:
+            raise RunError(f"{self.folder / CAST_FILE} is missing or broken ({error}): run into a new folder") from error
+
+    def read(self, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        cells = {}
+        for file in sorted((self.folder / PARTS).glob("*.parquet")):
+            try:
+                rows = pq.read_table(file).to_pylist()
+                part = [_Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
+            except (pa.ArrowException, OSError, TypeError, KeyError) as error:
+                raise RunError(f"{file} is broken ({error}): delete it and run again, only its answers are asked anew") from error
+            if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
+                raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
+            cells.update({(cell.role, cell.question): cell for cell in part})
+        return cells
+
+    def write(self, cells: Sequence[_Cell]) -> None:
+        rows = [asdict(cell) for cell in cells]
+        # Named by what was asked, so that a run continued with another batch size overwrites nothing.
+        part = digest([(cell.role, cell.question) for cell in cells])[:16]
+        write_file(self.folder / PARTS / f"part-{part}.parquet", _parquet(rows, _cell_schema()))
+        self.log("part", part=part, answers=len(cells))
+
+    def log(self, event: str, **details: object) -> None:
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
+        with (self.folder / EVENTS).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+def _cell_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("role", pa.int32()),
+            ("question", pa.string()),
+            ("pick", pa.int16()),
+            ("status", pa.string()),
+            ("raw", pa.string()),
+            ("mass", pa.float64()),
+            ("probs", pa.list_(pa.float64())),
+            ("answer", pa.string()),
+        ]
+    )
+
+
+def _seat_schema() -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    return pa.schema([("respondent_id", text), ("persona_id", text), ("weight", number), ("log_weight", number)])
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]], schema: Any) -> bytes:  # noqa: ANN401
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _provenance(
+    cast: Matching, survey: Survey, model: LanguageModel, options: SimulateOptions, seed: int
+) -> dict[str, Any]:
+    asked = {name: value for name, value in asdict(options).items() if name != "batch_size"}
+    inputs = {
+        "collection": cast.collection,
+        "humans": cast.humans,
+        "cast": {"digest": cast.digest, "method": cast.method, "traits": list(cast.traits), "n": len(cast)},
+        "matching": dict(cast.diagnostics),
+        "survey": {"name": survey.name, "digest": survey.digest, "questions": list(survey.keys)},
+        "model": model.card.to_dict(),
+        "options": asked,
+        "seed": seed,
+    }
+    # The batch size changes no answer, so it is not an input.
+    execution = {"batch_size": options.batch_size}
+    head = {"schema_version": SCHEMA_VERSION, "run_id": digest(inputs)[:16]}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**head, "started": started, "inputs": inputs, "execution": execution, "software": _software()}
+
+
+def _software() -> dict[str, Any]:
+    names = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "datasets", "huggingface-hub", "numpy")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return {"anthology_hub": __version__, **_commit(), "packages": versions}
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of this package's own checkout and whether the tree was dirty; empty for an installed wheel."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return {}
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": bool(changed.strip())}
+
+
+def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    old, new = json.loads(json.dumps([known, wanted]))
+    return [name for name in sorted(set(old) | set(new)) if old.get(name) != new.get(name)]

@@ -1,0 +1,114 @@
+"""Build the release folder of the starter collection; the same input gives the same bytes.
+
+    python scripts/build_starter.py [FOLDER]      default: anthology_hub/data/starter
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from anthology_hub.collection import Anthology
+from anthology_hub.index import Encoder
+from anthology_hub.schema import DATA, Codebook
+from anthology_hub.weighting import kl_divergence
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "scripts" / "starter"
+RELEASE = "1.0.0"
+PROVENANCE = {
+    "source": "anthology-hub starter collection",
+    "generator": "large language model, one story at a time from a synthetic profile",
+    "generator_revision": "2026-11",
+    "prompt_id": "anthology-natural-v1",
+    "method": "author",
+    "annotator": "the profile that the story was written from",
+    "annotator_revision": "2026-11",
+}
+AGES = ((18, 29, "18-29"), (30, 49, "30-49"), (50, 64, "50-64"), (65, 120, "65+"))
+RENAMED = {
+    "education": {"Associate/some college degree": "Associate"},
+    "children": {"8": "8 or more"},
+    "religion": {"buddhism": "Buddhist", "hinduism": "Hindu", "muslim/islam": "Muslim"},
+    "work": {
+        "unemployed, laid off, looking for work": "Unemployed",
+        "with a job, but not at work because of temporary illness, vacation, strike": "With a job but not at work",
+    },
+}
+CAPITALISED = ("marital", "religion", "work")
+
+
+def levels_of(profile: dict[str, str]) -> dict[str, str]:
+    """Return a profile's traits as levels of the starter codebook."""
+    levels = {name: value for name, value in profile.items() if name not in ("profile", "age")}
+    for name, value in levels.items():
+        renamed = RENAMED.get(name, {}).get(value, value)
+        levels[name] = renamed[:1].upper() + renamed[1:] if name in CAPITALISED else renamed
+    age = int(profile["age"])
+    return {"age": next(level for low, high, level in AGES if low <= age <= high), **levels}
+
+
+def read_profiles() -> dict[str, dict[str, str]]:
+    """Return the profiles by their key."""
+    with (SOURCE / "profiles.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["profile"]: row for row in csv.DictReader(stream)}
+
+
+def read_stories() -> list[dict[str, Any]]:
+    """Return the stories as written: profile, backstory, evidence."""
+    lines = (SOURCE / "backstories.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def records() -> list[dict[str, Any]]:
+    """Return the records of the collection, in the order of the profiles."""
+    stories = {story["profile"]: story for story in read_stories()}
+    return [
+        {
+            "backstory": stories[key]["backstory"],
+            "traits": levels_of(profile),
+            "evidence": stories[key]["evidence"],
+            "key": key,
+        }
+        for key, profile in read_profiles().items()
+    ]
+
+
+def margins_table(people: Anthology) -> str:
+    """Return the Markdown table of the collection's margins beside the population's, with the KL divergence."""
+    lines = ["| trait | level | starter | population | KL (nats) |", "| --- | --- | --- | --- | --- |"]
+    for trait in people.codebook.traits:
+        shares = people.margins(trait.name)
+        divergence = kl_divergence(list(shares.values()), trait.population)
+        for at, (level, share) in enumerate(shares.items()):
+            label, figure = (trait.name, f"{divergence:.3f}") if at == 0 else ("", "")
+            lines.append(f"| {label} | {level} | {share:.3f} | {trait.population[at]:.3f} | {figure} |")
+    return "\n".join(lines)
+
+
+def build(folder: Path, encoder: Encoder | None = None) -> Anthology:
+    """Build and save the collection."""
+    people = Anthology.from_records(
+        records(), Codebook.load("starter"), name="anthology-starter", licence="CC-BY-4.0", provenance=PROVENANCE
+    ).embed(encoder)
+    words = [len(persona.backstory.split()) for persona in people]
+    card = Template((ROOT / "cards" / "starter.md").read_text(encoding="utf-8")).substitute(
+        n=len(people),
+        release=RELEASE,
+        shortest=min(words),
+        longest=max(words),
+        mean=f"{sum(words) / len(words):.0f}",
+        population=people.codebook.population_source,
+        margins=margins_table(people),
+    )
+    changelog = (ROOT / "cards" / "starter-changelog.md").read_text(encoding="utf-8")
+    return people.save(folder, release=RELEASE, card=card, changelog=changelog)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA / "starter"
+    print(build(target), "in", target)
