@@ -40,7 +40,30 @@ _HOMES = {
     "read_results": "leaderboard",
     "write_report": "report",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Anthology",
+    "AnthologyError",
+    "Codebook",
+    "Encoder",
+    "EvaluateOptions",
+    "Matching",
+    "Persona",
+    "Respondents",
+    "Result",
+    "Sampling",
+    "SimulateOptions",
+    "Survey",
+    "evaluate",
+    "load_run",
+    "match",
+    "open_model",
+    "publish",
+    "rank",
+    "read_results",
+    "simulate",
+    "unmatched",
+    "write_report",
+]
 
 if TYPE_CHECKING:
     from anthology_hub.collection import Anthology

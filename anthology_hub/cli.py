@@ -58,9 +58,15 @@ _seed = click.option("--seed", default=0, show_default=True, help="Seed of every
 def _people_options(command: _Command) -> _Command:
     for option in (
         click.option(
-            "--where", "conditions", multiple=True, metavar="TRAIT=LEVEL[|LEVEL]", help="Keep personas with these levels."
+            "--where",
+            "conditions",
+            multiple=True,
+            metavar="TRAIT=LEVEL[|LEVEL]",
+            help="Keep personas with these levels.",
         ),
-        click.option("--collection", default=STARTER, show_default=True, help="starter, a folder, or a dataset repository."),
+        click.option(
+            "--collection", default=STARTER, show_default=True, help="starter, a folder, or a dataset repository."
+        ),
         click.option("--revision", help="Branch, tag or commit of a repository."),
     ):
         command = option(command)
@@ -69,7 +75,9 @@ def _people_options(command: _Command) -> _Command:
 
 def _human_options(command: _Command) -> _Command:
     for option in (
-        click.option("--humans", default="gss-2018", show_default=True, help="A source of `list humans`, or a GSS file."),
+        click.option(
+            "--humans", default="gss-2018", show_default=True, help="A source of `list humans`, or a GSS file."
+        ),
         click.option("--wave", type=int, help="Year, where a file has several."),
     ):
         command = option(command)
@@ -78,7 +86,9 @@ def _human_options(command: _Command) -> _Command:
 
 def _cast_options(command: _Command) -> _Command:
     for option in (
-        click.option("--sample", "size", type=int, help="Stand in for this many random respondents; all, if not given."),
+        click.option(
+            "--sample", "size", type=int, help="Stand in for this many random respondents; all, if not given."
+        ),
         click.option("--method", type=click.Choice(METHODS), default="optimal", show_default=True),
         click.option("--trait", "traits", multiple=True, help="Match on this trait; all shared ones, if not given."),
     ):
@@ -110,7 +120,9 @@ def quickstart_command(out: Path, respondents: int, model: str, seed: int, as_js
         click.echo(f"  {walk.folder / name}  {what}")
     click.echo("  " + "\n  ".join(str(page) for page in walk.reports))
     click.echo('\nTry next:\n  anthology-hub search "raised by a grandmother" --where region=South')
-    click.echo(f"  anthology-hub leaderboard {walk.folder / 'results'}\n  anthology-hub show {walk.folder / 'runs' / 'bio'}")
+    click.echo(
+        f"  anthology-hub leaderboard {walk.folder / 'results'}\n  anthology-hub show {walk.folder / 'runs' / 'bio'}"
+    )
 
 
 @main.command("search")
@@ -130,8 +142,12 @@ def search_command(
         _print_json([persona.to_dict() for persona in found])
         return
     for persona in found:
-        traits = ", ".join(persona.traits[name] or "?" for name in ("age", "gender", "region") if name in persona.traits)
-        click.echo(f"{persona.score:6.3f}  {persona.persona_id}  {traits}\n        {' '.join((persona.passage or '').split())[:200]}")
+        traits = ", ".join(
+            persona.traits[name] or "?" for name in ("age", "gender", "region") if name in persona.traits
+        )
+        click.echo(
+            f"{persona.score:6.3f}  {persona.persona_id}  {traits}\n        {_one_line(persona.passage or '')[:200]}"
+        )
     if found.shortfall:
         click.echo(f"{found.shortfall} fewer than asked: no more personas fit the conditions", err=True)
 
@@ -154,7 +170,9 @@ def match_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click 
             for role in cast.roles
             if role.persona
         ]
-        _print_json({"method": cast.method, "traits": cast.traits, "diagnostics": dict(cast.diagnostics), "pairs": pairs})
+        _print_json(
+            {"method": cast.method, "traits": cast.traits, "diagnostics": dict(cast.diagnostics), "pairs": pairs}
+        )
         return
     click.echo(f"{len(cast)} respondents of {cast.humans}, method {cast.method}, on {', '.join(cast.traits)}")
     for name, value in cast.diagnostics.items():
@@ -313,12 +331,13 @@ def show_command(name: str, collection: str, revision: str | None, conditions: t
         _print_tree(shown)
 
 
-# -- what the commands share ---------------------------------------------------------------------------------------------
+# -- what the commands share
+# ---------------------------------------------------------------------------------------------
 
 
 def _people(collection: str, revision: str | None, conditions: Sequence[str]) -> Anthology:
     people = Anthology.load(collection, revision=revision)
-    wanted = {}
+    wanted: dict[str, Any] = {}
     for condition in conditions:
         trait, sign, levels = condition.partition("=")
         if not sign or not levels:
@@ -370,7 +389,10 @@ def _run_summary(folder: Path) -> dict[str, Any]:
     return {
         "run_id": answers.provenance["run_id"],
         "started": answers.provenance["started"],
-        **{name: inputs[name] for name in ("humans", "collection", "cast", "matching", "survey", "model", "options", "seed")},
+        **{
+            name: inputs[name]
+            for name in ("humans", "collection", "cast", "matching", "survey", "model", "options", "seed")
+        },
         "coverage": answers.coverage,
     }
 
@@ -439,7 +461,8 @@ def _print_persona(persona: Persona, annotations: list[dict[str, Any]]) -> None:
 
 
 def _print_result(result: Result) -> None:
-    click.echo(f"{result.method}, {result.developer}/{result.model}, {result.survey}: {result.n} simulated, {result.n_humans} humans")
+    click.echo(f"{result.method}, {result.developer}/{result.model}, {result.survey}")
+    click.echo(f"{result.n} simulated people against {result.n_humans} humans")
     click.echo(f"{'metric':22}{'value':>8}  {'95% interval':18}{'floor':>8}{'floor n':>9}{'uniform':>9}{'majority':>9}")
     for metric in result.metrics:
         _print_metric(metric)
@@ -460,7 +483,8 @@ def _print_metric(metric: Metric) -> None:
 
 
 def _print_board(rows: Sequence[Row]) -> None:
-    head = f"{'':>4} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'WD steps':>8} {'Fro':>6} {'alpha':>6} {'cover':>6} {'n':>5}  model"
+    head = f"{'':>4} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'WD steps':>8} {'Fro':>6} {'alpha':>6}"
+    head += f" {'cover':>6} {'n':>5}  model"
     for survey in dict.fromkeys(row.survey for row in rows):
         click.echo(f"{survey}\n{head}")
         for row in (row for row in rows if row.survey == survey):
@@ -471,8 +495,14 @@ def _print_board(rows: Sequence[Row]) -> None:
                 f"{place:>4} {row.method:26} {_figure(row.wd_normalised):>8}  {between:16} {_figure(row.wd):>8} "
                 f"{_figure(row.fro, 2):>6} {_figure(row.alpha, 2):>6} {cover:>6} {row.n or '':>5}  {row.model}"
             )
-    click.echo("WD: Wasserstein distance, lower is better; = marks an interval that overlaps the one above; alpha is to be")
+    click.echo(
+        "WD: Wasserstein distance, lower is better; = marks an interval that overlaps the one above; alpha is to be"
+    )
     click.echo("compared with the humans' own. Lines with - are references, not runs.")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _figure(value: float | None, digits: int = 3) -> str:

@@ -275,7 +275,8 @@ class Anthology:
         """Return the personas that have the given levels.
 
         Args:
-            min_prob: If given, the summed probability of the wanted levels must reach it, instead of the top level being
+            min_prob: If given, the summed probability of the wanted levels must reach it, instead of the top level
+            being
                 one of them.
             **traits: Trait = level, or a list of levels.
 
@@ -343,7 +344,9 @@ class Anthology:
         embedding = self._embedding()
         encoder = encoder or _open_encoder(embedding.card.model)
         if encoder.card != embedding.card:
-            raise OptionError(f"the vectors were made by {embedding.card}, not by {encoder.card}: embed the collection again")
+            raise OptionError(
+                f"the vectors were made by {embedding.card}, not by {encoder.card}: embed the collection again"
+            )
         owners, spans = _passage_owners(embedding, self._store)
         most = int(np.bincount(owners).max())
         among = np.isin(owners, self._rows)
@@ -453,7 +456,8 @@ def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:
     return table.take(order[at[order] >= 0])
 
 
-# -- tables --------------------------------------------------------------------------------------------------------------
+# -- tables
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -473,7 +477,9 @@ def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[
         known = [_annotation(persona_id, text, row, name, codebook, provenance) for name in row.get("traits", {})]
         annotations += known
         personas.append(_persona_row(persona_id, text, row, known, codebook, provenance))
-    return pa.Table.from_pylist(personas, _persona_schema(codebook)), pa.Table.from_pylist(annotations, _annotation_schema())
+    return pa.Table.from_pylist(personas, _persona_schema(codebook)), pa.Table.from_pylist(
+        annotations, _annotation_schema()
+    )
 
 
 def _annotation(
@@ -565,7 +571,8 @@ def _embed(store: _Store, encoder: Encoder, *, progress: bool) -> pa.Table:
     )
 
 
-# -- folder --------------------------------------------------------------------------------------------------------------
+# -- folder
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _write_store(store: _Store, folder: Path, *, card: str, changelog: str) -> None:
@@ -696,7 +703,9 @@ def _swap(work: Path, target: Path) -> None:
 def _front_matter(store: _Store) -> str:
     configs = [("personas", "personas", True), ("annotations", "annotations", False)]
     configs += [(f"embeddings-{slug}", f"embeddings/{slug}", False) for slug in store.embeddings]
-    size = "n<1K" if store.personas.num_rows < 1_000 else "1K<n<10K" if store.personas.num_rows < 10_000 else "10K<n<100K"
+    size = (
+        "n<1K" if store.personas.num_rows < 1_000 else "1K<n<10K" if store.personas.num_rows < 10_000 else "10K<n<100K"
+    )
     lines = ["---", f"pretty_name: {store.name}", f"license: {store.licence.lower()}", "language:", "- en"]
     lines += ["size_categories:", f"- {size}", "tags:"]
     lines += [f"- {tag}" for tag in ("personas", "backstories", "survey-simulation", "synthetic", "anthology-hub")]

@@ -75,4 +75,4 @@ class MissingExtraError(AnthologyError, ImportError):
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} need the package {package!r}: pip install \"anthology-hub[{extra}]\"")
+        super().__init__(f'{purpose} need the package {package!r}: pip install "anthology-hub[{extra}]"')

@@ -26,8 +26,8 @@ class EvaluateOptions:
     """How to compare."""
 
     weighting: str = "weighted"
-    """`weighted`: human weights on both sides, pairwise deletion on both, reverse-keyed alpha. `paper`: weights on the human
-    distributions and correlations only, humans listwise, no reverse keys."""
+    """`weighted`: human weights on both sides, pairwise deletion on both, reverse-keyed alpha. `paper`: weights on the
+    human distributions and correlations only, humans listwise, no reverse keys."""
     splits: int = 100
     """Random half-splits for the floors, and samples for the floor at equal n."""
     bootstraps: int = 1000
@@ -210,7 +210,9 @@ def _side(
     )
 
 
-def _bootstrap(ours: Side, theirs: Side, spans: NDArray[np.int64], options: EvaluateOptions) -> dict[str, NDArray[np.float64]]:
+def _bootstrap(
+    ours: Side, theirs: Side, spans: NDArray[np.int64], options: EvaluateOptions
+) -> dict[str, NDArray[np.float64]]:
     """Resample the people of both sides, independently and with replacement."""
     count = options.bootstraps
     us = ours.figures(metrics.bootstrap_counts(len(ours.table), count, seed=options.seed))
@@ -221,7 +223,7 @@ def _bootstrap(ours: Side, theirs: Side, spans: NDArray[np.int64], options: Eval
 def _floors(
     theirs: Side, whole: Figures, n: int, spans: NDArray[np.int64], options: EvaluateOptions, notes: list[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean distance between random halves of the humans, and of random samples of n humans to all of them."""
+    """Return the mean distance between random halves of the humans, and of random samples of n humans to all."""
     people = len(theirs.table)
     nothing = dict.fromkeys(("wd", "wd_normalised", "fro", "alpha"), np.nan)
     if people < 4:

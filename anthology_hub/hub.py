@@ -1,6 +1,7 @@
 """A folder to and from a repository at a revision. The only door to huggingface_hub.
 
-A local folder stands in for a repository everywhere: what is published is a set of new files, what is loaded is a folder.
+A local folder stands in for a repository everywhere: what is published is a set of new files, what is loaded is a
+folder.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ def write_file(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        # mkstemp makes it readable by its owner only; what is published is for others to read.
+        os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -6,7 +6,8 @@ option codes, where the weight and the id are. Every source shares one reader.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,29 +145,28 @@ def _package_table(source: Mapping[str, Any]) -> pd.DataFrame:
 def _read_file(file: Path) -> pd.DataFrame:
     import pandas as pd
 
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".dta": _read_stata}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".parquet": pd.read_parquet,
+        ".csv": pd.read_csv,
+        ".dta": functools.partial(pd.read_stata, convert_categoricals=False),
+    }
     if file.suffix not in readers:
         raise DataError(f"{file}: unknown kind of file {file.suffix!r}; allowed are {', '.join(readers)}")
     if not file.is_file():
         raise DataError(f"{file} does not exist: give the path of the GSS file")
     try:
-        table: pd.DataFrame = readers[file.suffix](file)
+        return readers[file.suffix](file)
     except Exception as error:  # every reader has its own exceptions for a broken file
         raise DataError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    return table
-
-
-def _read_stata(file: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_stata(file, convert_categoricals=False)
 
 
 def _ids(table: pd.DataFrame, source: Mapping[str, Any]) -> tuple[str, ...]:
     ids = table[_column(table, _names(source["id"]), "id")].astype("string")
     if ids.isna().any() or ids.duplicated().any():
         missing, doubled = int(ids.isna().sum()), int(ids.duplicated().sum())
-        raise DataError(f"{source['name']}: respondent ids must be present and distinct; {missing} missing, {doubled} doubled")
+        raise DataError(
+            f"{source['name']}: respondent ids must be present and distinct; {missing} missing, {doubled} doubled"
+        )
     return tuple(str(value) for value in ids)
 
 
@@ -196,7 +196,9 @@ def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     lost = table[column].notna() & numbers.isna()
     if lost.any():
         examples = sorted({repr(value) for value in table[column][lost].head(5)})
-        raise DataError(f"column {column!r} holds {int(lost.sum())} values that are no numbers, such as {', '.join(examples)}")
+        raise DataError(
+            f"column {column!r} holds {int(lost.sum())} values that are no numbers, such as {', '.join(examples)}"
+        )
     return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
@@ -238,5 +240,7 @@ def _weights(table: pd.DataFrame, source: Mapping[str, Any]) -> NDArray[np.float
     weights = _numbers(table, found[0])
     if not (weights > 0).all():
         bad = int((~(weights > 0)).sum())
-        raise DataError(f"{bad} weights in column {found[0]!r} are missing or not positive: drop these rows or mend them")
+        raise DataError(
+            f"{bad} weights in column {found[0]!r} are missing or not positive: drop these rows or mend them"
+        )
     return weights

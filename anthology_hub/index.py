@@ -1,7 +1,8 @@
 """Text to passages to vectors to FAISS. The only door to sentence-transformers and faiss.
 
 Texts are cut into passages that the encoder reads whole; a persona's score for a query is its best passage. The search
-is an exact inner product over unit vectors, and a filter is applied *before* it, so a rare group never comes back empty.
+is an exact inner product over unit vectors, and a filter is applied *before* it, so a rare group never comes back
+empty.
 """
 
 from __future__ import annotations
@@ -196,7 +197,9 @@ class Index:
         if k < 1:
             raise OptionError(f"k must be at least 1, got {k}")
         if query.shape != (self._vectors.shape[1],):
-            raise OptionError(f"a query of shape {query.shape} does not fit vectors of {self._vectors.shape[1]} numbers")
+            raise OptionError(
+                f"a query of shape {query.shape} does not fit vectors of {self._vectors.shape[1]} numbers"
+            )
         import faiss
 
         allowed = len(self) if among is None else int(among.sum())
@@ -204,7 +207,7 @@ class Index:
             return Hits(rows=np.zeros(0, dtype=np.int64), scores=np.zeros(0, dtype=np.float32))
         bits = None if among is None else np.packbits(among, bitorder="little")
         # The selector does not own its bytes: `bits` must outlive the search.
-        params = None if bits is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+        params = None if bits is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore
         scores, rows = self._faiss.search(query[None], min(k, allowed), params=params)
         return Hits(rows=rows[0].astype(np.int64), scores=scores[0])
 

@@ -67,7 +67,9 @@ def publish(result: Result, target: str | Path, *, answers: Answers | None = Non
     files = {f"{RUNS}/{stem}.json": (json.dumps(to_record(result), indent=1, ensure_ascii=False) + "\n").encode()}
     if answers is not None:
         if answers.provenance["run_id"] != result.run_id:
-            raise DataError(f"the answers are of run {answers.provenance['run_id']}, the result is of run {result.run_id}")
+            raise DataError(
+                f"the answers are of run {answers.provenance['run_id']}, the result is of run {result.run_id}"
+            )
         files[f"{ANSWERS}/{stem}.parquet"] = _answers_parquet(answers)
     hub.add_files(target, files, message=f"Add run {result.run_id}: {result.method} on {result.survey}")
     return f"{RUNS}/{stem}.json"
@@ -96,15 +98,17 @@ def read_results(target: str | Path) -> list[Result]:
 def rank(results: Iterable[Result]) -> list[Row]:
     """Rank results by normalised Wasserstein distance, with the human floor and the baselines in their places.
 
-    Results are comparable if survey, questions, weighting and reference population are the same; each such group has its
-    own ranks. Of several runs with the same inputs the newest counts.
+    Results are comparable if survey, questions, weighting and reference population are the same; each such group has
+    its own ranks. Of several runs with the same inputs the newest counts.
     """
     groups: dict[tuple[Any, ...], dict[str, Result]] = {}
     for result in sorted(results, key=lambda r: r.created):
         humans = result.provenance.get("evaluation", {}).get("humans", "")
         key = (result.survey, tuple(sorted(result.questions)), result.weighting, humans, result.n_humans)
         groups.setdefault(key, {})[result.run_id] = result
-    return [row for _, group in sorted(groups.items(), key=lambda item: str(item[0])) for row in _ranked(group.values())]
+    return [
+        row for _, group in sorted(groups.items(), key=lambda item: str(item[0])) for row in _ranked(group.values())
+    ]
 
 
 def to_record(result: Result) -> dict[str, Any]:

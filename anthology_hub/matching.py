@@ -66,7 +66,8 @@ def match(
         people: The personas, usually an `Anthology`, filtered or not.
         humans: The respondents to stand in for; the matching has one role for each, in their order.
         method: `greedy` takes the best persona for each respondent and may take one again and again; `optimal` is the
-            one-to-one assignment of the largest total weight; `random` draws without replacement (the paper's ablation).
+            one-to-one assignment of the largest total weight; `random` draws without replacement (the paper's
+            ablation).
         traits: Traits to match on; all that the crosswalk and the respondents have, if not given.
         crosswalk: From persona levels to respondent levels; the one that `humans` names, if not given.
         seed: For `random`, and to break greedy's ties evenly instead of by position.
@@ -155,7 +156,7 @@ def log_weight_matrix(
     total = np.zeros((len(profiles), len(next(iter(tables.values())))))
     unannotated = 0
     for at, table in enumerate(tables.values()):
-        blank = np.isnan(table).any(axis=1)
+        blank: NDArray[np.bool_] = np.isnan(table).any(axis=1)
         unannotated += int(blank.sum())
         levels = table.shape[1]
         filled = np.where(blank[:, None], 1 / levels, table)

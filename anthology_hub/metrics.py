@@ -32,7 +32,8 @@ def wasserstein(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
     """Return the 1-Wasserstein distance between distributions over ordered options, in option steps.
 
     The sum over the first K-1 options of the absolute difference of the cumulative shares (method of Anthology). 0 is
-    best, K-1 the worst; divide by K-1 for the normalised distance of OpinionQA and SubPOP. NaN where a side has no data.
+    best, K-1 the worst; divide by K-1 for the normalised distance of OpinionQA and SubPOP. NaN where a side has no
+    data.
 
     Args:
         p: Shares, shape (..., K), summing to 1.
@@ -43,7 +44,7 @@ def wasserstein(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
         2.0
     """
     gap = np.cumsum(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64), axis=-1)
-    return np.abs(gap[..., :-1]).sum(axis=-1)
+    return np.asarray(np.abs(gap[..., :-1]).sum(axis=-1))
 
 
 def frobenius(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -60,14 +61,14 @@ def frobenius(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
         0.7071
     """
     gap = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return np.sqrt((gap**2).sum(axis=(-2, -1)))
+    return np.asarray(np.sqrt((gap**2).sum(axis=(-2, -1))))
 
 
 def cronbach_alpha(covariance: ArrayLike) -> NDArray[np.float64]:
     """Return Cronbach's alpha from a covariance matrix: k/(k-1) * (1 - trace/sum).
 
-    1 is perfect consistency, 0 none, negative values are possible. NaN for a single item or where all are constant. Higher
-    is not better here: compare with the humans' own alpha.
+    1 is perfect consistency, 0 none, negative values are possible. NaN for a single item or where all are constant.
+    Higher is not better here: compare with the humans' own alpha.
 
     Args:
         covariance: Shape (..., k, k).
@@ -84,12 +85,14 @@ def cronbach_alpha(covariance: ArrayLike) -> NDArray[np.float64]:
     return np.where((k > 1) & (total > 0), alpha, np.nan)
 
 
-def interval(estimate: float, draws: ArrayLike, *, level: float = 0.95, least: float | None = None) -> tuple[float, float]:
+def interval(
+    estimate: float, draws: ArrayLike, *, level: float = 0.95, least: float | None = None
+) -> tuple[float, float]:
     """Return the normal bootstrap interval: the estimate plus and minus z standard deviations of the draws.
 
     Percentile intervals are wrong for a distance: resampling adds noise, so every draw lies above the estimate, and
-    the reversed ones shift it twice as far down (Efron and Tibshirani 1993, sections 13.3 and 14.3). Undefined draws are
-    left out; NaN if fewer than two are left.
+    the reversed ones shift it twice as far down (Efron and Tibshirani 1993, sections 13.3 and 14.3). Undefined draws
+    are left out; NaN if fewer than two are left.
 
     Args:
         estimate: The value on the data themselves.
@@ -213,7 +216,7 @@ class AnswerTable:
         for option in range(most):
             counts[:, :, option] = weights @ (self.codes == option)
         total = counts.sum(axis=2, keepdims=True)
-        return np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+        return np.asarray(np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0))
 
     def moments(self, weights: NDArray[np.float64], *, listwise: bool = False, keyed: ArrayLike = ()) -> Moments:
         """Return weighted covariances and Pearson correlations.

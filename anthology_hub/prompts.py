@@ -1,7 +1,7 @@
 """Persona and question to text, and a reply back to an option or to "no answer". Pure: strings in, strings out.
 
-Layout and parsing follow the Anthology repository (Moon et al., EMNLP 2024, section 3 and `atp_survey.py`): questions are
-asked in series, each with the persona's own earlier answers before it.
+Layout and parsing follow the Anthology repository (Moon et al., EMNLP 2024, section 3 and `atp_survey.py`): questions
+are asked in series, each with the persona's own earlier answers before it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Prompt:
         """Return the prompt for a base model, in completion layout; it ends with `Answer:` and no space.
 
         Example:
-            >>> print(Prompt(context="I am a farmer.", turns=(("Question: Tea?", "No"),), question="Question: Milk?").as_text())
+            >>> turns = (("Question: Tea?", "No"),)
+            >>> print(Prompt(context="I am a farmer.", turns=turns, question="Question: Milk?").as_text())
             I am a farmer.
             <BLANKLINE>
             Question: Tea?

@@ -21,9 +21,9 @@ HUMAN_SOURCE, SURVEY, MODEL = "gss-2018", "gss-national-spending", "local:smollm
 ITEMS = ("natenvir", "natheal", "nateduc", "natcrime", "natarms", "nataid", "natfare", "natrace")
 """Eight spending items on which the parties differ most."""
 WARNING = (
-    "These numbers prove the loop, not the method. The model is a small instruct model (135 million parameters): it shows "
-    "no persona signal, its answers follow the order of the options more than the person. For science use a large base "
-    "model; see the README."
+    "These numbers prove the loop, not the method. The embedded model is a small instruct model (135 million parameters)"
+    " with no persona signal: its answers follow the order of the options more than the person. For science use a large "
+    "base model; the README says which."
 )
 
 
@@ -128,8 +128,9 @@ def _casts(
         cast = match(people, sample, method=method, seed=seed)
         figures = cast.diagnostics
         say(
-            f"   {method}: mean weight {figures['mean_weight']:.3f}, {figures['zero_weight_share']:.0%} of pairs differ in "
-            f"some trait, {figures['distinct_personas']:.0f} personas, reused at most {figures['maximum_reuse']:.0f} times"
+            f"   {method}: mean weight {figures['mean_weight']:.3f}, {figures['zero_weight_share']:.0%} of pairs differ"
+            f" outright in some trait, {figures['distinct_personas']:.0f} personas, one used at most "
+            f"{figures['maximum_reuse']:.0f} times"
         )
         casts[f"anthology-{method}"] = (cast, "anthology")
     return casts

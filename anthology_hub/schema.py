@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 
@@ -309,7 +309,7 @@ class Respondents:
         weighted = "weighted" if self.weights is not None else "no weights"
         return f"<Respondents {self.name}: {len(self)} people, {len(self.levels)} traits, {weighted}>"
 
-    def take(self, rows: Sequence[int]) -> Respondents:
+    def take(self, rows: Sequence[int]) -> Self:
         """Return the respondents at some positions, in that order."""
         at = list(rows)
         return replace(
@@ -320,7 +320,7 @@ class Respondents:
             weights=None if self.weights is None else self.weights[at],
         )
 
-    def sample(self, n: int, *, seed: int = 0) -> Respondents:
+    def sample(self, n: int, *, seed: int = 0) -> Self:
         """Return `n` different respondents drawn at random.
 
         Raises:
@@ -369,7 +369,9 @@ class Matching:
     @property
     def digest(self) -> str:
         """SHA-256 of who plays whom with which traits."""
-        return digest([(r.respondent_id, r.persona and r.persona.persona_id, sorted(r.traits.items())) for r in self.roles])
+        return digest(
+            [(r.respondent_id, r.persona and r.persona.persona_id, sorted(r.traits.items())) for r in self.roles]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

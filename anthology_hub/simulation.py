@@ -1,9 +1,10 @@
 """Put a survey to a cast and keep the answers: in series, batched, seeded, resumable.
 
 Every role is asked the questions one after the other, each with its own earlier answers before it (Anthology, Moon et
-al. 2024, section 3). Roles go in batches, in lock step: one call of the model asks one question of every role of a batch.
-Seeds derive from (run seed, respondent, persona, question, try), so neither batch size nor an interruption changes an
-answer. A run folder gets one file per batch and question, whole or not at all; the same call goes on where it stopped.
+al. 2024, section 3). Roles go in batches, in lock step: one call of the model asks one question of every role of a
+batch. Seeds derive from (run seed, respondent, persona, question, try), so neither batch size nor an interruption
+changes an answer. A run folder gets one file per batch and question, whole or not at all; the same call goes on where
+it stopped.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ def simulate(
         >>> from anthology_hub import Respondents, open_model, unmatched
         >>> cast = unmatched(Respondents.load("gss-2018").sample(3))
         >>> survey = Survey.load("gss-national-spending").select(["natenvir", "natsci"])
-        >>> answers = simulate(cast, survey, open_model("scripted:uniform"), options=SimulateOptions(conditioning="bio"))
+        >>> options = SimulateOptions(conditioning="bio")
+        >>> answers = simulate(cast, survey, open_model("scripted:uniform"), options=options)
         >>> answers.picks.shape, answers.coverage["answered"]
         ((3, 2), 1.0)
     """
@@ -363,11 +365,12 @@ def _assemble(
     )
 
 
-# -- run folder ----------------------------------------------------------------------------------------------------------
+# -- run folder
+# ----------------------------------------------------------------------------------------------------------
 
 
 class _RunFolder:
-    """A run on disk: `run.json`, survey and cast, `answers/*.parquet` (a part per batch and question), `events.jsonl`."""
+    """A run on disk: `run.json`, survey and cast, `answers/*.parquet` (one per batch and question), `events.jsonl`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -405,7 +408,9 @@ class _RunFolder:
         try:
             return list(pq.read_table(self.folder / CAST_FILE).to_pylist())
         except (pa.ArrowException, OSError) as error:
-            raise RunError(f"{self.folder / CAST_FILE} is missing or broken ({error}): run into a new folder") from error
+            raise RunError(
+                f"{self.folder / CAST_FILE} is missing or broken ({error}): run into a new folder"
+            ) from error
 
     def read(self, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
         import pyarrow as pa
@@ -417,7 +422,9 @@ class _RunFolder:
                 rows = pq.read_table(file).to_pylist()
                 part = [_Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
             except (pa.ArrowException, OSError, TypeError, KeyError) as error:
-                raise RunError(f"{file} is broken ({error}): delete it and run again, only its answers are asked anew") from error
+                raise RunError(
+                    f"{file} is broken ({error}): delete it and run again, only its answers are asked anew"
+                ) from error
             if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
                 raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
             cells.update({(cell.role, cell.question): cell for cell in part})

@@ -1,6 +1,6 @@
 """Build the release folder of the starter collection; the same input gives the same bytes.
 
-    python scripts/build_starter.py [FOLDER]      default: anthology_hub/data/starter
+python scripts/build_starter.py [FOLDER]      default: anthology_hub/data/starter
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +30,60 @@ MOST_SHARED_GRAMS = 3
 MOST_OVERLAP = 0.05
 """Share of a story's five-word sequences that may also be in one other story."""
 PLACEHOLDER = re.compile(
-    r"[\[\]<>{}]|\b(?:lorem ipsum|insert|TODO|TBD|N/A|as an ai|language model|this (?:persona|backstory|profile|character)"
-    r"|the (?:survey|interview|questionnaire)|word count|see above|rewritten)\b",
+    r"[\[\]<>{}]|\b(?:lorem ipsum|insert|TODO|TBD|N/A|as an ai|language model"
+    r"|this (?:persona|backstory|profile|character)|the (?:survey|interview|questionnaire)"
+    r"|word count|see above|rewritten)\b",
     re.IGNORECASE,
 )
 FIRST_PERSON = re.compile(r"\b(?:I|I'm|I've|I'd|I'll|me|my|mine|myself|we|our|us)\b")
-UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
-NUMBER = r"(?:\d{1,2}|(?:%s)(?:[- ](?:%s))?|%s)" % ("|".join(TENS), "|".join(UNITS[1:10]), "|".join(reversed(UNITS)))
-AGE = re.compile(rf"\bI(?:'m| am)(?: now| just)? ({NUMBER})(?: years old|(?=[,.;!?]| and | now\b| years of age))", re.IGNORECASE)
+UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = dict(
+    zip(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], range(20, 100, 10), strict=True)
+)
+_SPOKEN = "|".join(TENS), "|".join(UNITS[1:10]), "|".join(reversed(UNITS))
+NUMBER = rf"(?:\d{{1,2}}|(?:{_SPOKEN[0]})(?:[- ](?:{_SPOKEN[1]}))?|{_SPOKEN[2]})"
+AGE = re.compile(
+    rf"\bI(?:'m| am)(?: now| just)? ({NUMBER})(?: years old|(?=[,.;!?]| and | now\b| years of age))", re.IGNORECASE
+)
 YEAR = re.compile(r"(?:'|\b(19|20))(\d\d)\b(?=[ ,.])")
 PRESENT = 2019
-CHILDLESS = re.compile(r"\b(?:no (?:kids|children)|(?:don't|do not|didn't|never) ha(?:ve|d) (?:any )?(?:kids|children))\b", re.IGNORECASE)
+CHILDLESS = re.compile(
+    r"\b(?:no (?:kids|children)|(?:don't|do not|didn't|never) ha(?:ve|d) (?:any )?(?:kids|children))\b", re.IGNORECASE
+)
 PARENT = re.compile(rf"\bI (?:have|had|raised) ({NUMBER}) (?:kids|children)\b", re.IGNORECASE)
 STATES = {
     "Northeast": "Maine|New Hampshire|Vermont|Massachusetts|Rhode Island|Connecticut|New York|New Jersey|Pennsylvania",
-    "Midwest": "Ohio|Indiana|Illinois|Michigan|Wisconsin|Minnesota|Iowa|Missouri|Kansas|Nebraska|North Dakota|South Dakota",
+    "Midwest": "Ohio|Indiana|Illinois|Michigan|Wisconsin|Minnesota|Iowa|Missouri|Kansas|Nebraska"
+    "|North Dakota|South Dakota",
     "South": "Delaware|Maryland|Virginia|West Virginia|North Carolina|South Carolina|Georgia|Florida|Kentucky|Tennessee"
     "|Alabama|Mississippi|Arkansas|Louisiana|Oklahoma|Texas",
     "West": "Montana|Idaho|Wyoming|Colorado|New Mexico|Arizona|Utah|Nevada|California|Oregon|Alaska|Hawaii",
 }
 LIVES = {
-    region: re.compile(rf"\b(?:I|we) (?:still |now )?live (?:now )?(?:in|outside|near) (?:[A-Z][\w.]+,? ){{0,2}}(?:{names})\b(?! City)")
+    region: re.compile(
+        rf"\b(?:I|we) (?:still |now )?live (?:now )?(?:in|outside|near) (?:[A-Z][\w.]+,? ){{0,2}}(?:{names})\b(?! City)"
+    )
     for region, names in STATES.items()
 }
 Story = dict[str, Any]
@@ -67,8 +100,8 @@ def number(text: str) -> int:
 def stated_ages(text: str) -> set[int]:
     """Return the present ages that the speaker's words allow.
 
-    A sentence with a year may tell a scene in the present tense: then the age may be of that year. A child's age can only
-    be of a scene, since every speaker is an adult.
+    A sentence with a year may tell a scene in the present tense: then the age may be of that year. A child's age can
+    only be of a scene, since every speaker is an adult.
     """
     ages = set()
     for sentence in re.split(r"(?<=[.!?])\s+", text):
@@ -109,8 +142,8 @@ def check_profile(story: Story, profile: dict[str, str]) -> Iterator[str]:
     ages = stated_ages(text)
     if ages and int(profile["age"]) not in ages:
         yield f"says an age of {sorted(ages)}, the profile's age is {profile['age']}"
-    if children and CHILDLESS.search(text):
-        yield f"says {CHILDLESS.search(text).group()!r}, the profile has {children} children"  # type: ignore[union-attr]
+    if children and (said := CHILDLESS.search(text)):
+        yield f"says {said.group()!r}, the profile has {children} children"
     for found in PARENT.finditer(text):
         if number(found.group(1)) != children:
             yield f"says {found.group()!r}, the profile has {children} children"
@@ -119,25 +152,29 @@ def check_profile(story: Story, profile: dict[str, str]) -> Iterator[str]:
             yield f"says {found.group()!r}, the profile lives in the {profile['region']}"
 
 
-def check_together(stories: list[Story]) -> Iterator[tuple[str, str]]:
-    """Yield (profile, fault) for what stories have in common."""
+def check_openings(stories: list[Story]) -> Iterator[tuple[str, str]]:
+    """Yield (profile, fault) for stories that begin alike."""
     openings: dict[str, str] = {}
-    owners: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for story in stories:
         first = re.split(r"(?<=[.!?])\s", story["backstory"])[0]
         for opening in (first.casefold(), " ".join(story["backstory"].casefold().split()[:5])):
             if openings.setdefault(opening, story["profile"]) != story["profile"]:
                 yield story["profile"], f"opens like {openings[opening]}: {opening!r}"
-        for gram in grams(story["backstory"]):
+
+
+def check_wording(stories: list[Story]) -> Iterator[tuple[str, str]]:
+    """Yield (profile, fault) for five-word sequences that too many stories share, or two stories share too much."""
+    owners: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    sizes = {}
+    for story in stories:
+        own = grams(story["backstory"])
+        sizes[story["profile"]] = len(own)
+        for gram in own:
             owners[gram].append(story["profile"])
-    shared: dict[tuple[str, str], int] = defaultdict(int)
     for gram, profiles in owners.items():
         if len(profiles) > MOST_SHARED_GRAMS:
             yield profiles[0], f"{' '.join(gram)!r} is in {len(profiles)} stories: {', '.join(profiles)}"
-        for at, one in enumerate(profiles):
-            for other in profiles[at + 1 :]:
-                shared[one, other] += 1
-    sizes = {story["profile"]: len(grams(story["backstory"])) for story in stories}
+    shared = Counter(pair for profiles in owners.values() for pair in combinations(profiles, 2))
     for (one, other), count in shared.items():
         if count > MOST_OVERLAP * min(sizes[one], sizes[other]):
             yield one, f"shares {count} five-word sequences with {other}"
@@ -167,7 +204,7 @@ def check(stories: list[Story], profiles: dict[str, dict[str, str]], encoder: En
     for story in known:
         found = [*check_text(story), *check_profile(story, profiles[story["profile"]])]
         faults += [f"{story['profile']}: {fault}" for fault in found]
-    together = [*check_together(known), *check_vectors(known, encoder)]
+    together = [*check_openings(known), *check_wording(known), *check_vectors(known, encoder)]
     return faults + [f"{profile}: {fault}" for profile, fault in together]
 
 

@@ -73,9 +73,7 @@ class LanguageModel(Protocol):
         """Return one sampled reply per prompt; a reply depends on its prompt and its seed only."""
         ...
 
-    def choose(
-        self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling
-    ) -> list[Choice]:
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return for each prompt the probability that each of its options comes next, at the sampling's temperature."""
         ...
 

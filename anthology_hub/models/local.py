@@ -1,13 +1,15 @@
 """Models in this process on transformers, on a GPU or a CPU. The only door to torch and transformers.
 
 The engine never computes a token twice while it is in its cache. It keeps the keys and values of the last batch; a new
-prompt goes on from the longest beginning that it shares with any of them, and beginnings that new prompts share with each
-other are computed once. Callers see none of this: they hand in whole prompts. A batch is padded; rows are independent.
+prompt goes on from the longest beginning that it shares with any of them, and beginnings that new prompts share with
+each other are computed once. Callers see none of this: they hand in whole prompts. A batch is padded; rows are
+independent.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -42,7 +44,8 @@ class LocalModel:
         Args:
             name: See `weights.resolve`.
             device: `cpu`, `cuda`, ...; a GPU if there is one, if not given.
-            dtype: `float32`, `bfloat16` ...; float32 on a CPU (bfloat16 is slower without the units) and the model's own
+            dtype: `float32`, `bfloat16` ...; float32 on a CPU (bfloat16 is slower without the units) and the model's
+            own
                 type elsewhere, if not given.
 
         Raises:
@@ -55,6 +58,9 @@ class LocalModel:
         source = str(convert_gguf(Path(found.source))) if found.kind == "gguf" else found.source
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else "auto")
+        if device == "cpu":
+            # Lets grouped heads share keys without copying them; transformers does so by itself only without a mask.
+            os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
             self._model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).eval().to(device)
@@ -82,14 +88,10 @@ class LocalModel:
         """Return the token ids of a prompt in the model's layout, ready for the next token of the answer."""
         if not self._chat:
             return list(self._tokenizer(prompt.as_text())["input_ids"])
-        text = self._tokenizer.apply_chat_template(
-            prompt.as_messages(), add_generation_prompt=True, tokenize=False
-        )
+        text = self._tokenizer.apply_chat_template(prompt.as_messages(), add_generation_prompt=True, tokenize=False)
         return list(self._tokenizer(text + prompt.start, add_special_tokens=False)["input_ids"])
 
-    def choose(
-        self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling
-    ) -> list[Choice]:
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return the next-token probability of each option, with or without a space before it.
 
         Raises:
@@ -141,8 +143,8 @@ class PrefixCache:
     """Keys and values of a batch of token rows, and the rule that finds what a new batch shares with them.
 
     Slots of the cache are in order of time in every row. A token that a new prompt does not go on from is masked, not
-    moved; when most slots are masked, the valid ones are gathered into a fresh buffer. Long new parts are computed row by
-    row (no padding, and a few hundred tokens fill the hardware already), short ones as one padded batch.
+    moved; when most slots are masked, the valid ones are gathered into a fresh buffer. Long new parts are computed row
+    by row (no padding, and a few hundred tokens fill the hardware already), short ones as one padded batch.
     """
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers has no useful types here
@@ -169,11 +171,11 @@ class PrefixCache:
         """Find for each row the cached row with the longest common beginning; the last token is always computed."""
         sources, shared = [], []
         for at, row in enumerate(rows):
-            lengths = [_common(row[:-1], cached) for cached in self._rows]
             # The row in the same place wins ties: an unchanged order needs no copy of the cache.
-            best = max(range(len(lengths)), key=lambda s, at=at, lengths=lengths: (lengths[s], s == at), default=0)
-            sources.append(best)
-            shared.append(lengths[best] if lengths else 0)
+            lengths = [(_common(row[:-1], cached), source == at, source) for source, cached in enumerate(self._rows)]
+            length, _, source = max(lengths, default=(0, True, 0))
+            sources.append(source)
+            shared.append(length)
         return sources, shared
 
     def _prefill(self, rows: list[NDArray[np.int64]], sources: list[int], shared: list[int]) -> NDArray[np.float32]:
@@ -190,7 +192,9 @@ class PrefixCache:
         self._width = max(map(len, rows))
         self._layers = _new_layers(self._model.config)
         for depth, layer in enumerate(self._layers):
-            layer.load([(layers[depth].keys, layers[depth].values) for layers in finished], self._width)
+            # Room for the questions to come, so that the first of them does not move everything.
+            parts = [(layers[depth].keys, layers[depth].values) for layers in finished]
+            layer.load(parts, self._width, room=self._width * 3 // 2)
         self._rows, self._slots = rows, [np.arange(len(row)) for row in rows]
         self.tokens_computed += sum(map(len, rows)) - sum(shared)
         return np.concatenate(logits)
@@ -290,7 +294,7 @@ def convert_gguf(file: Path) -> Path:
     if (target / "config.json").is_file():
         return target
     for package in ("gguf", "accelerate"):
-        if not weights.importlib.util.find_spec(package):
+        if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "gguf", f"the GGUF file {file.name} does")
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
@@ -321,7 +325,9 @@ def _dequantise(file: Path, folder: Path) -> None:
         raise ModelError(f"{file} cannot be read as a GGUF model: {error}") from error
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
-    (folder / "converted_from.json").write_text(json.dumps({"file": file.name, "sha256": weights.fingerprint(str(file))}))
+    (folder / "converted_from.json").write_text(
+        json.dumps({"file": file.name, "sha256": weights.fingerprint(str(file))})
+    )
 
 
 @functools.cache
@@ -329,7 +335,7 @@ def _layer_type() -> type:
     import torch
     from transformers.cache_utils import DynamicLayer
 
-    class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    class GrowingLayer(DynamicLayer):
         """Keys and values of one layer with room to grow: appending copies the new tokens only, not the whole cache."""
 
         _room = 0

@@ -52,9 +52,7 @@ class ScriptedModel:
         self.asked += len(prompts)
         return [self._replies(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
 
-    def choose(
-        self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling
-    ) -> list[Choice]:
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return the rule's weights, normalised."""
         self.asked += len(prompts)
         choices = []
