@@ -39,6 +39,9 @@ class _Group(click.Group):
         except AnthologyError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted: the same simulate or quickstart command goes on where it stopped", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -254,9 +257,16 @@ def evaluate_command(
     Example: anthology-hub evaluate runs/a --publish results --report reports/a
     """
     answers = load_run(folder)
-    people = _humans(humans or answers.provenance["inputs"]["humans"], wave)
+    played = answers.provenance["inputs"]["humans"]
+    if humans is None and played not in sources():
+        raise OptionError(f"the respondents {played!r} of {folder} came from a file: give it with --humans and --wave")
+    people = _humans(humans or played, wave)
     if reference == "cast":
         place = {respondent: row for row, respondent in enumerate(people.ids)}
+        if strange := [respondent for respondent in answers.respondent_ids if respondent not in place]:
+            raise OptionError(
+                f"{people.name} has no respondent {strange[0]!r}: the run stands in for {played}, give that as --humans"
+            )
         people = people.take([place[respondent] for respondent in answers.respondent_ids])
     result = evaluate(answers, people, options=EvaluateOptions(weighting=weighting))
     if target:
@@ -364,7 +374,7 @@ def _cast(
     conditioning: str,
 ) -> Matching:
     respondents = _humans(humans, wave)
-    respondents = respondents.sample(size, seed=seed) if size else respondents
+    respondents = respondents if size is None else respondents.sample(size, seed=seed)
     if conditioning != "anthology":
         return unmatched(respondents)
     people = _people(collection, revision, conditions)

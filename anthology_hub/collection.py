@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import hub
-from anthology_hub.errors import DataError, EmptyError, IntegrityError, OptionError
+from anthology_hub.errors import DataError, EmptyError, IntegrityError, OptionError, UnknownNameError
 from anthology_hub.index import ENCODER, Encoder, EncoderCard, Index
 from anthology_hub.schema import DATA, MISSING, SCHEMA_VERSION, Codebook, Persona, digest, read_json
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 STARTER = "starter"
 MANIFEST, CODEBOOK, CARD = "manifest.json", "codebook.json", "README.md"
+PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
 CONFIDENCE = 0.5
 """A trait column holds the top level only where its probability is at least this; else it is null."""
 
@@ -123,7 +125,8 @@ class Anthology:
             DataError: If there is no collection, or its schema is not ours.
             IntegrityError: If a file differs from what the manifest says.
         """
-        shipped = DATA / STARTER if str(source) == STARTER and not Path(source).is_dir() else source
+        own = str(source) != STARTER or (Path(source) / MANIFEST).is_file()
+        shipped = source if own else DATA / STARTER
         snapshot = hub.pull(shipped, revision=revision)
         return _of(_read_store(snapshot.folder))
 
@@ -149,11 +152,14 @@ class Anthology:
                 for annotations: method, annotator, annotator_revision.
 
         Raises:
-            DataError: If a text is empty or doubled, or a quote is not in its text.
+            DataError: If a text is empty or doubled, probabilities are none, or a quote is not in its text.
             EmptyError: If there is no record.
-            UnknownNameError: If a trait or level is not in the codebook.
+            UnknownNameError: If a trait or level is not in the codebook, or a column of provenance does not exist.
         """
         rows = list(records)
+        for column in provenance or {}:
+            if column not in PROVENANCE:
+                raise UnknownNameError("column of provenance", column, PROVENANCE)
         if not rows:
             raise EmptyError("a collection needs at least one backstory")
         personas, annotations = _tables(rows, codebook, dict(provenance or {}))
@@ -231,7 +237,8 @@ class Anthology:
         """
         found = [at for at, known in enumerate(self.ids) if known.startswith(persona_id)]
         if len(found) != 1:
-            raise DataError(f"{len(found)} personas have an id that begins with {persona_id!r}: give more digits")
+            hint = "give more digits" if found else "ids of this view are in `ids`"
+            raise DataError(f"{len(found)} personas have an id that begins with {persona_id!r}: {hint}")
         return self[found[0]]
 
     def annotations_of(self, persona_id: str) -> list[dict[str, Any]]:
@@ -342,6 +349,10 @@ class Anthology:
         if k < 1:
             raise OptionError(f"k must be at least 1, got {k}")
         embedding = self._embedding()
+        if encoder is None and embedding.card.model.startswith("local/"):
+            raise OptionError(
+                f"the vectors were made by {embedding.card.model}, a folder: give it as encoder=Encoder(...)"
+            )
         encoder = encoder or _open_encoder(embedding.card.model)
         if encoder.card != embedding.card:
             raise OptionError(
@@ -386,10 +397,17 @@ class Anthology:
 
         Returns:
             The saved collection, loaded.
+
+        Raises:
+            OptionError: If the folder holds something else, or the release is no version.
         """
-        target = Path(folder)
+        target = Path(os.path.abspath(folder))  # `.` and `..` have no name to be replaced under
+        if target.exists() and not target.is_dir():
+            raise OptionError(f"{target} is a file: give a new folder")
         if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
             raise OptionError(f"{target} is not empty and is no collection: give a new folder")
+        if release is not None and not re.fullmatch(r"\d+\.\d+\.\d+", release):
+            raise OptionError(f"the release must be 'major.minor.patch' as '1.0.0', got {release!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
         try:
@@ -436,7 +454,7 @@ def _of(store: _Store) -> Anthology:
 
 
 def _listed(levels: str | Sequence[str]) -> list[str]:
-    return [levels] if isinstance(levels, str) else list(levels)
+    return [levels] if isinstance(levels, str) else list(dict.fromkeys(levels))
 
 
 @lru_cache(maxsize=2)
@@ -463,13 +481,20 @@ def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:
 def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str]) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
 
+    schema = _persona_schema(codebook)
+    if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise DataError(f"traits cannot be named like columns of the personas: rename {', '.join(doubled)}")
     personas: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
-        text = str(row.get("backstory", "")).strip()
-        if not text:
-            raise DataError(f"record {number} has no backstory: give a text or leave the record out")
+        text = row.get("backstory")
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"record {number} has no backstory, but {text!r}: give a text or leave the record out")
+        text = text.strip()
+        for name in row.get("evidence", {}):
+            if name not in row.get("traits", {}):
+                raise UnknownNameError(f"trait with evidence in record {number}", name, row.get("traits", {}))
         persona_id = Persona.id_of(text)
         if persona_id in seen:
             raise DataError(f"records {seen[persona_id]} and {number} have the same backstory: keep one of them")
@@ -477,20 +502,20 @@ def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[
         known = [_annotation(persona_id, text, row, name, codebook, provenance) for name in row.get("traits", {})]
         annotations += known
         personas.append(_persona_row(persona_id, text, row, known, codebook, provenance))
-    return pa.Table.from_pylist(personas, _persona_schema(codebook)), pa.Table.from_pylist(
-        annotations, _annotation_schema()
-    )
+    return pa.Table.from_pylist(personas, schema), pa.Table.from_pylist(annotations, _annotation_schema())
 
 
 def _annotation(
     persona_id: str, text: str, row: Mapping[str, Any], name: str, codebook: Codebook, provenance: Mapping[str, str]
 ) -> dict[str, Any]:
     trait, value = codebook.trait(name), row["traits"][name]
-    shares = {value: 1.0} if isinstance(value, str) else dict(value)
+    shares = {value: 1.0} if isinstance(value, str) else value
+    if not isinstance(shares, Mapping):
+        raise DataError(f"{name} must be a level or {{level: probability}}, got {value!r}: leave it out if not known")
     for level in shares:
         trait.code(level)
-    if abs(sum(shares.values()) - 1) > 1e-4:
-        raise DataError(f"the probabilities of {name} must sum to 1, got {shares}")
+    if min(shares.values(), default=0) < 0 or not abs(sum(shares.values()) - 1) <= 1e-4:
+        raise DataError(f"the probabilities of {name} must be 0 or more and sum to 1, got {shares}")
     quote = row.get("evidence", {}).get(name)
     if quote is not None and quote not in text:
         raise DataError(f"the evidence for {name} is not in the backstory: {quote!r}")
@@ -622,14 +647,14 @@ def _read_store(folder: Path) -> _Store:
             name=manifest["name"],
             release=manifest["release"],
             licence=manifest["licence"],
-            codebook=Codebook.from_dict(json.loads(_vouched(folder, manifest, CODEBOOK).read_bytes())),
+            codebook=Codebook.from_dict(read_json(_vouched(folder, manifest, CODEBOOK))),
             embeddings={slug: _read_embedding(folder, manifest, slug) for slug in manifest["embeddings"]},
             digest=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
             **tables,
         )
-    except (KeyError, pa.ArrowException) as error:
+    except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise DataError(f"{folder} cannot be read as a collection: {type(error).__name__}: {error}") from error
-    if digest(store.ids) != manifest["persona_ids_sha256"]:
+    if digest(store.ids) != manifest.get("persona_ids_sha256"):
         raise IntegrityError(f"the persona ids of {folder} are not those of its manifest: get a fresh copy")
     return store
 
@@ -646,7 +671,17 @@ def _read_parquet(folder: Path, manifest: Mapping[str, Any], config: str) -> pa.
     import pyarrow.parquet as pq
 
     names = [name for name in manifest["files"] if name.startswith(f"{config}/") and name.endswith(".parquet")]
-    return pa.concat_tables(pq.read_table(_vouched(folder, manifest, name)) for name in sorted(names))
+    table = pa.concat_tables(pq.read_table(_vouched(folder, manifest, name)) for name in sorted(names))
+    return table.cast(pa.schema([(column.name, _as_made(column.type)) for column in table.schema]))
+
+
+def _as_made(kind: pa.DataType) -> pa.DataType:
+    """Parquet calls the entries of a list `element`, Arrow `item`: with one name, saving again gives the same bytes."""
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_type, kind.list_size)
+    return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
 
 
 def _vouched(folder: Path, manifest: Mapping[str, Any], name: str) -> Path:

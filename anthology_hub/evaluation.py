@@ -232,13 +232,12 @@ def _floors(
     halves = metrics.half_splits(people, options.splits, seed=options.seed).astype(np.float64)
     first, second = theirs.figures(halves), theirs.figures(1 - halves)
     split = {**first.distances(second, spans), "alpha": (first.alpha + second.alpha) / 2}
-    if n > people:
-        notes.append(f"The cast ({n}) is larger than the reference ({people}): no floor at equal n.")
+    if n >= people:
+        # The whole group as its own sample has distance 0: that is no floor.
+        notes.append(f"The cast ({n}) is not smaller than the reference ({people}): no floor at equal n.")
         return _means(split), nothing
     sample = theirs.figures(metrics.subsamples(people, n, options.splits, seed=options.seed).astype(np.float64))
-    equal = _means({**sample.distances(whole, spans), "alpha": sample.alpha})
-    # The whole group as its own sample has distance 0: that is no floor.
-    return _means(split), (equal if n < people else nothing)
+    return _means(split), _means({**sample.distances(whole, spans), "alpha": sample.alpha})
 
 
 def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
@@ -264,17 +263,18 @@ def _baselines(
 
 def _undefined(us: Figures, them: Figures, ours: Side, theirs: Side, survey: Survey) -> dict[str, str]:
     """Say for each undefined figure why it is."""
-    whys = {}
+    fro, alpha = [], []
     for who, figures, side in (("simulated", us, ours), ("human", them, theirs)):
         constant = [key for key, seen in zip(survey.keys, side.table.observed, strict=True) if seen < 2]
         because = f"only one option occurs among the {who} answers to {', '.join(constant)}" if constant else ""
-        few = because or f"too few {who} people answered both items of a pair"
+        pair = f"too few people have {who} answers to both items of a pair"
         if np.isnan(figures.correlation).any():
-            whys["fro"] = f"Correlations are undefined: {few}."
-        if np.isnan(figures.alpha).any() and who == "simulated":
-            single = "a scale has a single item" if min(map(len, ours.scales)) < 2 else few
-            whys["alpha"] = f"Alpha is undefined: {single}."
-    return whys
+            fro.append(f"Correlations are undefined: {because or f'{pair}, or all of them chose one option'}.")
+        if np.isnan(figures.alpha).any():
+            single = "a scale has a single item" if min(map(len, side.scales)) < 2 else ""
+            why = single or because or f"{pair}, or the sum of a scale does not vary"
+            alpha.append(f"The {who} alpha is undefined: {why}.")
+    return {"fro": " ".join(fro), "alpha": " ".join(alpha)}
 
 
 def _metric(

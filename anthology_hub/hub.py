@@ -6,14 +6,19 @@ folder.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anthology_hub.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -48,12 +53,12 @@ def pull(source: str | Path, *, revision: str | None = None, patterns: list[str]
     if not _REPO.fullmatch(str(source)):
         raise DataError(f"{source} is neither a folder nor a repository name like 'namespace/name'")
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         sha = HfApi().dataset_info(str(source), revision=revision).sha or str(revision)
         folder = snapshot_download(str(source), repo_type="dataset", revision=sha, allow_patterns=patterns)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise DataError(f"the dataset {source!r}{at} cannot be had from the hub: {error}") from error
     return Snapshot(folder=Path(folder), revision=sha)
@@ -73,15 +78,21 @@ def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -
         Where they are now.
 
     Raises:
-        DataError: If a path exists with other content.
+        DataError: If a path exists with other content, or leads out of the target.
     """
+    for path in files:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise DataError(f"the path {path!r} leads out of {target}: give one inside")
     if _is_folder(target):
         return _add_to_folder(Path(target), files)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     api.create_repo(str(target), repo_type="dataset", private=True, exist_ok=True)
-    present = {info.path for info in api.get_paths_info(str(target), list(files), repo_type="dataset")}
+    present = {info.path: info for info in api.get_paths_info(str(target), list(files), repo_type="dataset")}
+    for path, info in present.items():
+        if not _same(info, files[path]):
+            raise _changed(f"{target}/{path}")
     new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
     if not new:
         return f"hf://datasets/{target}"
@@ -111,10 +122,25 @@ def _is_folder(target: str | Path) -> bool:
 
 
 def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> str:
+    root = folder.expanduser()
     for path, content in files.items():
-        there = folder.expanduser() / path
-        if there.exists() and there.read_bytes() != content:
-            raise DataError(f"{there} exists with other content: published files are never changed, use a new run")
+        there = root / path
+        if there.exists() and not (there.is_file() and there.read_bytes() == content):
+            raise _changed(there)
+        if blocked := next((above for above in there.parents if above.is_file()), None):
+            raise DataError(f"{blocked} is a file, so {there} cannot be: give another folder")
     for path, content in files.items():
-        write_file(folder.expanduser() / path, content)
+        write_file(root / path, content)
     return str(folder)
+
+
+def _same(info: RepoFile | RepoFolder, content: bytes) -> bool:
+    """Compare a file of a repository with bytes by its git or LFS digest."""
+    if large := getattr(info, "lfs", None):
+        return bool(large.sha256 == hashlib.sha256(content).hexdigest())
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return getattr(info, "blob_id", None) == blob.hexdigest()
+
+
+def _changed(there: object) -> DataError:
+    return DataError(f"{there} exists with other content: published files are never changed, use a new run")

@@ -6,7 +6,6 @@ option codes, where the weight and the id are. Every source shares one reader.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,14 +67,16 @@ class Respondents(schema.Respondents):
         source = read_shipped("humans", "gss-panel")
         source["survey"] = survey or source["survey"]
         table = _read_file(Path(file))
-        column = _column(table, source["wave"], "wave")
-        waves = sorted(int(year) for year in table[column].dropna().unique())
+        years = _numbers(table, _column(table, source["wave"], "wave"))
+        waves = [int(year) for year in np.unique(years[~np.isnan(years)])]
+        if not waves:
+            raise DataError(f"{file} has no row with a wave: give a file with the year of each interview")
         if wave is None and len(waves) != 1:
             raise OptionError(f"{file} has the waves {waves}: choose one with wave=")
         if wave is not None and wave not in waves:
             raise OptionError(f"{file} has no wave {wave}: it has {waves}")
         year = waves[0] if wave is None else wave
-        rows = table[table[column] == year].reset_index(drop=True)
+        rows = table[years == year].reset_index(drop=True)
         return cls.from_table(rows, source, name=f"gss-{year}-panel").asked()
 
     @classmethod
@@ -119,8 +120,12 @@ class Respondents(schema.Respondents):
         if not some.any():
             raise DataError(f"nobody in {self.name} was asked {self.survey}: choose another wave or survey")
         kept = self.take(np.flatnonzero(some).tolist())
-        note = f"{len(self) - len(kept)} respondents were not asked the survey and are left out."
-        return replace(kept, notes=(*self.notes, note))
+        if not (left_out := len(self) - len(kept)):
+            return kept
+        stale = _gaps(self.codes, self.answers)
+        note = f"{left_out} respondents were not asked the survey and are left out."
+        lasting = [told for told in self.notes if told not in stale]
+        return replace(kept, notes=(*lasting, *_gaps(kept.codes, kept.answers), note))
 
 
 def sources() -> dict[str, str]:
@@ -148,7 +153,7 @@ def _read_file(file: Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         ".parquet": pd.read_parquet,
         ".csv": pd.read_csv,
-        ".dta": functools.partial(pd.read_stata, convert_categoricals=False),
+        ".dta": lambda path: pd.read_stata(path, convert_categoricals=False),
     }
     if file.suffix not in readers:
         raise DataError(f"{file}: unknown kind of file {file.suffix!r}; allowed are {', '.join(readers)}")
@@ -224,11 +229,13 @@ def _answer_codes(
     raw = _numbers(table, _column(table, [key], f"question {key}"))
     position = {code: at for at, code in enumerate(allowed)}
     coded = np.full(len(raw), MISSING, dtype=np.int16)
+    # A code is a whole number: 1.5 is no answer 1.
+    known = {float(value): code for value, code in (recode or {code: code for code in allowed}).items()}
     for value in np.unique(raw[~np.isnan(raw)]):
-        code = recode.get(float(value), int(value)) if recode else int(value)
-        if code not in position or (recode and float(value) not in recode):
-            raise DataError(f"question {key!r} holds the code {value:g}; the survey has {', '.join(map(str, allowed))}")
-        coded[raw == value] = position[code]
+        if float(value) not in known:
+            listed = ", ".join(f"{code:g}" for code in known)
+            raise DataError(f"question {key!r} holds the code {value:g}; allowed are {listed}")
+        coded[raw == value] = position[known[float(value)]]
     return coded
 
 
@@ -238,9 +245,10 @@ def _weights(table: pd.DataFrame, source: Mapping[str, Any]) -> NDArray[np.float
     if not found:
         return None
     weights = _numbers(table, found[0])
-    if not (weights > 0).all():
-        bad = int((~(weights > 0)).sum())
+    good = np.isfinite(weights) & (weights > 0)
+    if not good.all():
         raise DataError(
-            f"{bad} weights in column {found[0]!r} are missing or not positive: drop these rows or mend them"
+            f"{int((~good).sum())} weights in column {found[0]!r} are missing, infinite or not positive: drop these "
+            "rows or mend them"
         )
     return weights

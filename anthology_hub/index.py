@@ -73,14 +73,14 @@ class Encoder:
         )
 
     def _hub_revision(self) -> str:
-        config = self._model[0].auto_model.config
-        return f"hub:{getattr(config, '_commit_hash', None) or 'unknown'}"
+        # transformers 5 no longer keeps the commit in a model's config.
+        return f"hub:{self._model.model_card_data.base_model_revision or 'unknown'}"
 
     def passages(self, text: str) -> list[tuple[int, int]]:
         """Cut a text at sentence ends into (start, end) pieces that the model reads whole.
 
-        Sentences longer than the limit are cut at word ends. Together the pieces cover every character but the white
-        space between them.
+        Sentences longer than the limit are cut at word ends, words longer than the limit anywhere. Together the pieces
+        cover every character but the white space between them.
         """
         room = self.card.max_tokens - self._tokenizer.num_special_tokens_to_add()
         return cut_passages(text, self._count, room)
@@ -121,12 +121,23 @@ def cut_passages(text: str, count: Callable[[str], int], room: int) -> list[tupl
 
 
 def _fitting(text: str, count: Callable[[str], int], room: int) -> list[tuple[int, int]]:
-    """Sentences, those too long for the room replaced by their words."""
+    """Sentences, those too long for the room replaced by their words, and words too long by parts of them."""
     spans = []
     for start, end in _spans(_SENTENCE_END, text, 0, len(text)):
-        fits = count(text[start:end]) <= room
-        spans += [(start, end)] if fits else _spans(re.compile(r"\s+"), text, start, end)
+        if count(text[start:end]) <= room:
+            spans.append((start, end))
+        else:
+            words = _spans(re.compile(r"\s+"), text, start, end)
+            spans += [part for a, b in words for part in _halves(text, count, room, a, b)]
     return spans
+
+
+def _halves(text: str, count: Callable[[str], int], room: int, start: int, end: int) -> list[tuple[int, int]]:
+    """Halve a word until its parts fit: a link, or a script that writes no spaces."""
+    if count(text[start:end]) <= room or end - start == 1:
+        return [(start, end)]
+    middle = (start + end) // 2
+    return _halves(text, count, room, start, middle) + _halves(text, count, room, middle, end)
 
 
 def _spans(separator: re.Pattern[str], text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -159,7 +170,7 @@ class Index:
 
         Args:
             vectors: Unit vectors, float32, shape (rows, dimension).
-            file: A FAISS file of the same vectors; its size is checked.
+            file: A FAISS file of the same vectors.
 
         Raises:
             DataError: If vectors are not unit vectors, or the file does not fit them.
@@ -169,6 +180,9 @@ class Index:
         self._vectors, self._file = np.ascontiguousarray(vectors, dtype=np.float32), file
         if file is not None and (self._faiss.ntotal, self._faiss.d) != self._vectors.shape:
             raise DataError(f"{file} holds {self._faiss.ntotal} x {self._faiss.d} vectors, not {self._vectors.shape}")
+        # A collection may be replaced after it was loaded and before it is first searched.
+        if file is not None and not np.array_equal(self._faiss.reconstruct_n(0, len(self)), self._vectors):
+            raise DataError(f"{file} holds other vectors than the collection: load the collection again")
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -178,7 +192,10 @@ class Index:
         import faiss
 
         if self._file is not None:
-            return faiss.read_index(str(self._file))
+            try:
+                return faiss.read_index(str(self._file))
+            except RuntimeError as error:
+                raise DataError(f"{self._file} cannot be read: load the collection again ({error})") from error
         flat = faiss.IndexFlatIP(self._vectors.shape[1])
         flat.add(self._vectors)
         return flat

@@ -90,8 +90,10 @@ def read_results(target: str | Path) -> list[Result]:
     for file in files:
         try:
             results.append(Result.from_dict(read_json(file)["anthology_hub"]))
-        except (KeyError, DataError) as error:
-            raise DataError(f"{file} is no result of this package: {error}") from error
+        except (KeyError, TypeError, AttributeError, DataError) as error:
+            raise DataError(
+                f"{file} is no result of this package ({type(error).__name__}: {error}): move it out of {RUNS}/"
+            ) from error
     return results
 
 

@@ -156,7 +156,7 @@ def log_weight_matrix(
     total = np.zeros((len(profiles), len(next(iter(tables.values())))))
     unannotated = 0
     for at, table in enumerate(tables.values()):
-        blank: NDArray[np.bool_] = np.isnan(table).any(axis=1)
+        blank = np.asarray(np.isnan(table).any(axis=1))
         unannotated += int(blank.sum())
         levels = table.shape[1]
         filled = np.where(blank[:, None], 1 / levels, table)
@@ -174,7 +174,7 @@ def _matched_traits(wanted: Sequence[str] | None, crosswalk: Crosswalk, humans: 
         if name not in possible:
             raise UnknownNameError(f"trait shared by personas and {humans.name}", name, possible)
     if not wanted:
-        raise OptionError(f"no trait to match on: choose from {', '.join(possible)}")
+        raise OptionError(f"no trait to match on: choose from {', '.join(possible) or 'none, the two share no trait'}")
     return list(wanted)
 
 
@@ -189,14 +189,10 @@ def _choose(log_weights: NDArray[np.float64], method: str, *, seed: int) -> NDAr
         # The objective is the sum of weights, not of logs; the scale cancels and keeps tiny products apart from zero.
         scale = log_weights.max(axis=None)
         return np.asarray(linear_sum_assignment(np.exp(log_weights - scale), maximize=True)[1], dtype=np.intp)
-    shuffled = rng.permutation(people)
-    # Ties that are exact in the products may differ by rounding in the logs: compare after rounding, in shuffled order,
+    # Ties that are exact in the products may differ by rounding in the logs: compare after rounding. One of them is drawn,
     # so that equal personas share the work instead of the first one doing all of it.
-    chosen = np.empty(len(log_weights), dtype=np.intp)
-    for row, weights in enumerate(log_weights.round(9)):
-        ties = shuffled[np.flatnonzero(weights[shuffled] == weights.max())]
-        chosen[row] = ties[rng.integers(len(ties))]
-    return chosen
+    ties = (np.flatnonzero(weights == weights.max()) for weights in log_weights.round(9))
+    return np.array([tied[rng.integers(len(tied))] for tied in ties], dtype=np.intp)
 
 
 def _zero_pairs(

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 64 * 2**20
 """Upper bound of the temporary tables, so that memory does not grow with the number of people."""
 
+LEAST_VARIANCE = 1e-9
+"""Variance, in squared option steps, below which an item is constant."""
+
 
 def wasserstein(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
     """Return the 1-Wasserstein distance between distributions over ordered options, in option steps.
@@ -227,8 +230,8 @@ class AnswerTable:
             keyed: True for items that count reversed, shape (q,); empty for none.
 
         Returns:
-            Covariances (denominator: sum of weights minus the mean weight, so n-1 without weights) and correlations;
-            NaN where an item is constant or a pair has no data.
+            Covariances (denominator: sum of weights minus the mean weight, so n-1 without weights), NaN where a pair
+            has fewer than two people; correlations, NaN also where an item is constant.
         """
         values, present = self._values(keyed), self.present
         if listwise:
@@ -237,10 +240,12 @@ class AnswerTable:
         p = present.astype(np.float64)
         n, sx, sxx, sxy, people = _pair_sums(weights, x, p)
         with np.errstate(divide="ignore", invalid="ignore"):
-            sy, syy = sx.swapaxes(1, 2), sxx.swapaxes(1, 2)
-            cross, square, square_y = sxy - sx * sy / n, sxx - sx**2 / n, syy - sy**2 / n
+            square = sxx - sx**2 / n
+            # What is left of a constant item is rounding, in proportion to the weights: make it the zero that it is.
+            root = np.sqrt(np.where(square > LEAST_VARIANCE * n, square, 0.0))
+            spread = root * root.swapaxes(1, 2)
+            cross = np.where(spread > 0, sxy - sx * sx.swapaxes(1, 2) / n, 0.0)
             covariance = cross / (n - n / people)
-            spread = np.where((square > 1e-9) & (square_y > 1e-9), np.sqrt(square * square_y), np.nan)
             correlation = np.clip(cross / spread, -1, 1)
         return Moments(covariance=covariance, correlation=correlation)
 

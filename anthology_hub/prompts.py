@@ -172,6 +172,7 @@ def bio(sentences: Mapping[str, str], *, seed: int) -> str:
     return " ".join(shuffled)
 
 
+_STRAIGHT = str.maketrans("‘’“”", "''\"\"")
 _LETTER = re.compile(r"(?:^|[\s(\[\"'.])([A-Z])(?=$|[\s)\]\"'.,:;])")
 _ARTICLE = re.compile(r"\bA (?=great|lot|little|good|bad|few|bit|person|man|woman)", re.IGNORECASE)
 _REFUSAL = re.compile(
@@ -200,8 +201,9 @@ def parse_reply(text: str, options: Sequence[str]) -> Reply:
         >>> parse_reply("I'd rather not say.", ["Too little", "About right"]).status
         'refused'
     """
-    letters = _letters_in(text, len(options))
-    texts = _options_in(text, options)
+    text = text.translate(_STRAIGHT)
+    texts, rest = _options_in(text, [option.translate(_STRAIGHT) for option in options])
+    letters = _letters_in(rest, len(options))
     if len(letters) <= 1 and len(texts) <= 1 and len(found := letters | texts) == 1:
         return Reply(status=ANSWERED, option=found.pop())
     refused = not letters and not texts and _REFUSAL.search(text)
@@ -214,11 +216,13 @@ def _letters_in(text: str, n: int) -> set[int]:
     return {at for at in found if at < n}
 
 
-def _options_in(text: str, options: Sequence[str]) -> set[int]:
-    rest, found = text.casefold(), set()
+def _options_in(text: str, options: Sequence[str]) -> tuple[set[int], str]:
+    """Return the options whose text is there, and what is left without them: the A of "A fair amount" is no letter."""
+    found = set()
     for at in sorted(range(len(options)), key=lambda at: -len(options[at])):
-        pattern = re.compile(rf"(?<!\w){re.escape(options[at].casefold())}(?!\w)")
-        if pattern.search(rest):
+        pattern = re.compile(rf"(?<!\w){re.escape(options[at])}(?!\w)", re.IGNORECASE)
+        if pattern.search(text):
             found.add(at)
-            rest = pattern.sub(" ", rest)
-    return found
+            # An option of one character may be a letter as well: it stays, and both must agree.
+            text = pattern.sub(" ", text) if len(options[at]) > 1 else text
+    return found, text

@@ -21,9 +21,9 @@ HUMAN_SOURCE, SURVEY, MODEL = "gss-2018", "gss-national-spending", "local:smollm
 ITEMS = ("natenvir", "natheal", "nateduc", "natcrime", "natarms", "nataid", "natfare", "natrace")
 """Eight spending items on which the parties differ most."""
 WARNING = (
-    "These numbers prove the loop, not the method. The embedded model is a small instruct model (135 million parameters)"
-    " with no persona signal: its answers follow the order of the options more than the person. For science use a large "
-    "base model; the README says which."
+    "These numbers prove the loop, not the method. The embedded model is a small instruct model (135 million "
+    "parameters) with no persona signal: its answers follow the order of the options more than the person. For science "
+    "use a large base model; the README says which."
 )
 
 

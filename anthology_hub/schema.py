@@ -134,13 +134,14 @@ class Codebook:
         """Build from the JSON form.
 
         Raises:
-            DataError: If a field is missing or shares do not fit the levels.
+            DataError: If a field is missing, names are doubled, or shares do not fit the levels.
         """
-        traits = tuple(_build(Trait, {k: _tuples(v) for k, v in trait.items()}) for trait in _need(value, "traits"))
+        traits = tuple(_build(Trait, {k: _tuples(v) for k, v in trait.items()}) for trait in _objects(value, "traits"))
+        names = [trait.name for trait in traits]
+        if not names or len(set(names)) != len(names):
+            raise DataError(f"codebook {value.get('name')!r}: trait names must be distinct and not empty, got {names}")
         for trait in traits:
-            for parallel in (trait.spoken, trait.population):
-                if parallel and len(parallel) != len(trait.levels):
-                    raise DataError(f"trait {trait.name!r}: {len(parallel)} values beside {len(trait.levels)} levels")
+            _check_trait(trait)
         return cls(name=_need(value, "name"), traits=traits, population_source=value.get("population_source", ""))
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,14 +233,16 @@ class Survey:
         Raises:
             DataError: If something is missing, doubled or inconsistent.
         """
-        questions = tuple(_question(q, value.get("options")) for q in _need(value, "questions"))
+        questions = tuple(_question(q, value.get("options")) for q in _objects(value, "questions"))
         keys = [question.key for question in questions]
         if not keys or len(set(keys)) != len(keys):
             raise DataError(f"survey {value.get('name')!r}: question keys must be distinct and not empty, got {keys}")
         patterns = tuple(value.get("order_patterns", ("original", "reversed")))
         if not patterns or set(patterns) - {"original", "reversed"}:
             raise UnknownNameError("order pattern", patterns, ("original", "reversed"))
-        scales = {name: tuple(items) for name, items in value.get("scales", {}).items()}
+        if not isinstance(scales := value.get("scales", {}), Mapping):
+            raise DataError(f"survey {value.get('name')!r}: scales must be an object of name to keys, got {scales!r}")
+        scales = {name: tuple(items) for name, items in scales.items()}
         for items in scales.values():
             for key in set(items) - set(keys):
                 raise UnknownNameError("question in a scale", key, keys)
@@ -267,11 +270,17 @@ class Survey:
     def select(self, keys: Iterable[str]) -> Survey:
         """Return the survey with only some questions, in the order given; scales keep what is left of them.
 
+        Raises:
+            OptionError: If no key is given, or one twice.
+            UnknownNameError: If there is no such question.
+
         Example:
             >>> Survey.load("gss-national-spending").select(["natheal", "natenvir"]).keys
             ('natheal', 'natenvir')
         """
         by_key, wanted = {question.key: question for question in self.questions}, list(keys)
+        if not wanted or len(set(wanted)) != len(wanted):
+            raise OptionError(f"select one question or more, each once, got {wanted}; allowed: {', '.join(by_key)}")
         for key in wanted:
             if key not in by_key:
                 raise UnknownNameError(f"question of {self.name}", key, by_key)
@@ -477,15 +486,37 @@ class Result:
             DataError: If a field is missing.
         """
         given = {name: entry for name, entry in value.items() if name != "schema_version"}
-        metrics = tuple(_build(Metric, metric) for metric in _need(given, "metrics"))
-        parts = {name: tuple(given.get(name, ())) for name in ("questions", "items", "notes")}
+        metrics = tuple(_build(Metric, metric) for metric in _objects(given, "metrics"))
+        parts: dict[str, Any] = {name: tuple(given[name]) for name in ("questions", "items", "notes") if name in given}
         return _build(cls, {**given, **parts, "metrics": metrics})
 
 
 def _need(value: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - the type is the caller's to check
+    if not isinstance(value, Mapping):
+        raise DataError(f"an object with the field {name!r} is needed, got {value!r}")
     if name not in value:
         raise DataError(f"the field {name!r} is missing; present are: {', '.join(map(repr, value)) or 'none'}")
     return value[name]
+
+
+def _objects(value: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    entries = _need(value, name)
+    if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise DataError(f"the field {name!r} must be a list of objects, got {entries!r}")
+    return entries
+
+
+def _check_trait(trait: Trait) -> None:
+    levels = trait.levels
+    if not isinstance(levels, tuple) or not levels or len(set(levels)) != len(levels):
+        raise DataError(f"trait {trait.name!r}: levels must be a list of distinct names, got {levels!r}")
+    for parallel in (trait.spoken, trait.population):
+        if parallel and len(parallel) != len(levels):
+            raise DataError(f"trait {trait.name!r}: {len(parallel)} values beside {len(levels)} levels")
+    if trait.population and (min(trait.population) < 0 or not abs(sum(trait.population) - 1) <= 0.01):
+        raise DataError(f"trait {trait.name!r}: population shares must sum to 1, got {trait.population}")
+    if trait.bio.count("{}") != 1:
+        raise DataError(f"trait {trait.name!r}: bio must hold one {{}} for the level, got {trait.bio!r}")
 
 
 def _build(kind: type[T], fields: Mapping[str, Any]) -> T:
@@ -499,7 +530,12 @@ def _question(value: Mapping[str, Any], shared: Sequence[Mapping[str, Any]] | No
     options = value.get("options", shared)
     if not options or len(options) < 2:
         raise DataError(f"question {value.get('key')!r} needs two options or more, each with 'code' and 'text'")
-    codes, texts = tuple(int(_need(o, "code")) for o in options), tuple(str(_need(o, "text")) for o in options)
+    try:
+        codes, texts = tuple(int(_need(o, "code")) for o in options), tuple(str(_need(o, "text")) for o in options)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"question {value.get('key')!r}: {error}; an option is like {{'code': 1, 'text': 'Yes'}}"
+        ) from error
     if len(set(codes)) != len(codes) or len(set(texts)) != len(texts):
         raise DataError(f"question {value.get('key')!r}: option codes and texts must be distinct, got {codes}, {texts}")
     fields = {"key": _need(value, "key"), "text": _need(value, "text"), "reverse": bool(value.get("reverse", False))}

@@ -13,6 +13,7 @@ import importlib.metadata
 import io
 import json
 import random
+import reprlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from anthology_hub import __version__
-from anthology_hub.errors import EmptyError, OptionError, RunError
+from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
 from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel, Sampling
 from anthology_hub.prompts import (
@@ -132,7 +133,7 @@ def simulate(
 
     Raises:
         EmptyError: If nobody is cast.
-        OptionError: If the conditioning needs personas and there are none.
+        OptionError: If the conditioning needs personas and there are none, or a question has too many options.
         RunError: If the folder belongs to another run, or a file in it is broken.
 
     Example:
@@ -147,6 +148,11 @@ def simulate(
     options = options or SimulateOptions()
     if not cast.roles:
         raise EmptyError("the cast is empty: match at least one respondent")
+    for question in survey.questions:
+        if len(question.options) > len(LETTERS):
+            raise OptionError(
+                f"question {question.key!r} has {len(question.options)} options: at most {len(LETTERS)} can be lettered"
+            )
     contexts = [_context(role, options, seed) for role in cast.roles]
     provenance = _provenance(cast, survey, model, options, seed)
     seats = _seats(cast)
@@ -174,8 +180,7 @@ def load_run(folder: str | Path) -> Answers:
         RunError: If the folder is no run, is incomplete, or a file in it is broken.
     """
     store = _RunFolder(Path(folder))
-    survey = Survey.from_dict(read_json(store.folder / SURVEY_FILE))
-    seats = store.seats()
+    survey, seats = store.survey(), store.seats()
     cells = store.read(survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
         raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
@@ -376,8 +381,11 @@ class _RunFolder:
         self.folder = folder
         if not (folder / RUN_FILE).is_file():
             raise RunError(f"{folder} is no run folder: it has no {RUN_FILE}; give a folder written by simulate")
-        self.provenance = read_json(folder / RUN_FILE)
-        if not {"inputs", "run_id"} <= set(self.provenance):
+        try:
+            self.provenance = read_json(folder / RUN_FILE)
+        except DataError as error:
+            raise RunError(f"{error}: its answers cannot be told from another run's, run into a new folder") from error
+        if not {"inputs", "run_id", "started"} <= set(self.provenance):
             raise RunError(f"{folder / RUN_FILE} was not written by this package: give a new folder")
 
     @classmethod
@@ -385,21 +393,27 @@ class _RunFolder:
         cls, folder: Path, provenance: Mapping[str, Any], survey: Survey, seats: Sequence[Mapping[str, Any]]
     ) -> _RunFolder:
         """Begin a run, or go on with the same one."""
-        if (folder / RUN_FILE).is_file():
-            store = cls(folder)
-            if other := _differences(store.provenance["inputs"], provenance["inputs"]):
-                raise RunError(f"{folder} belongs to another run; what differs: {', '.join(other)}. Give a new folder")
-            store.log("continued")
-            return store
-        # Only what an earlier call left before it wrote its run file may be there.
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - {SURVEY_FILE, CAST_FILE}:
-            raise RunError(f"{folder} is not empty and is no run folder: give a new folder")
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file: give a new folder")
+        begun = (folder / RUN_FILE).is_file()
+        if not begun:
+            # The run file comes first: a folder without it is not ours, but for what a killed call left of writing it.
+            if folder.is_dir() and any(not path.name.startswith(f".{RUN_FILE}.") for path in folder.iterdir()):
+                raise RunError(f"{folder} is not empty and is no run folder: give a new folder")
+            write_file(folder / RUN_FILE, _json(provenance))
+        store = cls(folder)
+        if other := _differences(store.provenance["inputs"], provenance["inputs"]):
+            raise RunError(f"{folder} belongs to another run; what differs: {', '.join(other)}. Give a new folder")
         write_file(folder / SURVEY_FILE, _json(survey.to_dict()))
         write_file(folder / CAST_FILE, _parquet(seats, _seat_schema()))
-        write_file(folder / RUN_FILE, _json(provenance))
-        store = cls(folder)
-        store.log("started")
+        store.log("continued" if begun else "started")
         return store
+
+    def survey(self) -> Survey:
+        try:
+            return Survey.from_dict(read_json(self.folder / SURVEY_FILE))
+        except DataError as error:
+            raise RunError(f"{error}: run the same simulation on {self.folder} again to mend it") from error
 
     def seats(self) -> list[dict[str, Any]]:
         import pyarrow as pa
@@ -409,7 +423,8 @@ class _RunFolder:
             return list(pq.read_table(self.folder / CAST_FILE).to_pylist())
         except (pa.ArrowException, OSError) as error:
             raise RunError(
-                f"{self.folder / CAST_FILE} is missing or broken ({error}): run into a new folder"
+                f"{self.folder / CAST_FILE} is missing or broken ({error}): run the same simulation on "
+                f"{self.folder} again to mend it"
             ) from error
 
     def read(self, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
@@ -527,5 +542,11 @@ def _commit() -> dict[str, Any]:
 
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    old, new = json.loads(json.dumps([known, wanted]))
-    return [name for name in sorted(set(old) | set(new)) if old.get(name) != new.get(name)]
+    found, (old, new) = [], json.loads(json.dumps([known, wanted]))
+    for name in sorted(set(old) | set(new)):
+        there, here = old.get(name), new.get(name)
+        if isinstance(there, dict) and isinstance(here, dict):
+            found += [f"{name}.{inner}" for inner in _differences(there, here)]
+        elif there != here:
+            found.append(f"{name} ({reprlib.repr(there)} there, {reprlib.repr(here)} now)")
+    return found

@@ -78,17 +78,17 @@ class Crosswalk:
             name: How to call it in messages.
 
         Raises:
-            DataError: If a level is unknown to the survey or shares do not sum to 1.
+            DataError: If a level is unknown to the survey, a share is negative or shares do not sum to 1.
         """
         traits: dict[str, dict[str, dict[str, float]]] = {}
         for trait, rows in value.get("traits", {}).items():
             traits[trait] = {level: {to: 1.0} if isinstance(to, str) else dict(to) for level, to in rows.items()}
             for level, shares in traits[trait].items():
                 unknown = set(shares) - set(targets.get(trait, ()))
-                if unknown or abs(sum(shares.values()) - 1) > 1e-9:
+                if unknown or min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-9:
                     raise DataError(
-                        f"crosswalk {name!r}, {trait} {level!r}: shares {shares} must sum to 1 over the levels "
-                        f"{', '.join(targets.get(trait, ())) or 'none'}"
+                        f"crosswalk {name!r}, {trait} {level!r}: shares {shares} must be >= 0 and sum to 1 over the "
+                        f"levels {', '.join(targets.get(trait, ())) or 'none'}"
                     )
         return cls(
             name=name,

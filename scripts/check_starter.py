@@ -3,7 +3,7 @@
     python scripts/check_starter.py
 
 Length, first person, placeholders and comments, openings, shared five-word sequences, near-duplicates by embedding,
-quotes, and contradictions with the profile (age, children, region, marital status) that a program can see.
+quotes, and contradictions with the profile (age, children, region) that a program can see.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ STATES = {
 }
 LIVES = {
     region: re.compile(
-        rf"\b(?:I|we) (?:still |now )?live (?:now )?(?:in|outside|near) (?:[A-Z][\w.]+,? ){{0,2}}(?:{names})\b(?! City)"
+        rf"\b(?:I|[Ww]e) (?:still |now )?live (?:now )?(?:in|outside|near) (?:[A-Z][\w.]+,? ){{0,2}}(?:{names})\b"
+        r"(?! City)"
     )
     for region, names in STATES.items()
 }

@@ -45,8 +45,7 @@ class LocalModel:
             name: See `weights.resolve`.
             device: `cpu`, `cuda`, ...; a GPU if there is one, if not given.
             dtype: `float32`, `bfloat16` ...; float32 on a CPU (bfloat16 is slower without the units) and the model's
-            own
-                type elsewhere, if not given.
+                own type elsewhere, if not given.
 
         Raises:
             ModelError: If the weights are no causal language model.
@@ -158,12 +157,23 @@ class PrefixCache:
     def advance(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return the logits after the last token of each prompt, shape (prompts, vocabulary)."""
         rows = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
+        if not rows:
+            return np.zeros((0, self._model.config.get_text_config(decoder=True).vocab_size), dtype=np.float32)
+        try:
+            return self._advance(rows)
+        except BaseException:
+            # Out of memory or interrupted half-way: rows and layers may not fit each other any more.
+            self._rows = []
+            raise
+
+    def _advance(self, rows: list[NDArray[np.int64]]) -> NDArray[np.float32]:
         sources, shared = self._match(rows)
-        if sum(map(len, rows)) - sum(shared) >= LONG * len(rows):
+        while sum(map(len, rows)) - sum(shared) >= LONG * len(rows):
             commons = _commons(rows, shared)
             logits = self._prefill(commons or rows, *self._match(commons or rows))
             if not commons:
                 return logits
+            # Within what all share, some may share more: a system prompt first, then each backstory.
             sources, shared = self._match(rows)
         return self._append(rows, sources, shared)
 

@@ -1,0 +1,579 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pingouin
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from anthology_hub import (
+    EvaluateOptions,
+    Respondents,
+    SimulateOptions,
+    Survey,
+    evaluate,
+    open_model,
+    simulate,
+    unmatched,
+)
+from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
+from anthology_hub.evaluation import human_figures, simulated_figures
+from anthology_hub.metrics import half_splits
+from anthology_hub.models.scripted import ScriptedModel
+from anthology_hub.schema import ANSWERED, MISSING, STATUSES, UNPARSABLE
+
+QUICK = EvaluateOptions(bootstraps=20, splits=5)
+PAPER = replace(QUICK, weighting="paper")
+BIO = SimulateOptions(conditioning="bio")
+MINI = Survey.load("bfi").select(["C1", "C2", "C3", "C4", "C5"])
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def run(humans, survey, model="scripted:uniform", **changes):
+    model = open_model(model) if isinstance(model, str) else model
+    return simulate(unmatched(humans), survey, model, options=replace(BIO, **changes))
+
+
+def with_picks(answers, picks):
+    """The same run with other answers."""
+    picks = np.asarray(picks, dtype=np.int16)
+    return replace(answers, picks=picks, statuses=np.where(picks == MISSING, UNPARSABLE, ANSWERED))
+
+
+def replay(humans, survey):
+    """A run in which everybody answers as the human did."""
+    return with_picks(run(humans, survey), codes_of(humans, survey))
+
+
+def codes_of(humans, survey):
+    return np.stack([humans.answers[key] for key in survey.keys], axis=1)
+
+
+def frame(codes, survey):
+    return pd.DataFrame(np.where(codes == MISSING, np.nan, codes), columns=list(survey.keys))
+
+
+def people(seed, n, *, survey=MINI, missing=0.0, weighted=True):
+    """Respondents with answers that lean on a common taste."""
+    rng = np.random.default_rng(seed)
+    taste, codes = rng.normal(size=n), {}
+    for question in survey.questions:
+        k = len(question.options)
+        score = (-1 if question.reverse else 1) * taste + rng.normal(size=n)
+        code = np.floor(score.argsort().argsort() / n * k).astype(np.int16)
+        codes[question.key] = np.where(rng.random(n) < missing, MISSING, code).astype(np.int16)
+    return Respondents(
+        name="toy-humans",
+        ids=tuple(f"r{at}" for at in range(n)),
+        levels={},
+        codes={},
+        answers=codes,
+        weights=rng.lognormal(sigma=0.7, size=n) if weighted else None,
+        survey=survey.name,
+    )
+
+
+def values(result):
+    return {metric.name: metric.value for metric in result.metrics}
+
+
+# -- by hand, with pandas and scipy
+
+
+def shares_by_hand(table, weights, k):
+    weights = pd.Series(weights)
+    columns = {}
+    for key in table:
+        known = table[key].notna()
+        sums = weights[known].groupby(table[key][known]).sum()
+        columns[key] = (sums / sums.sum()).reindex(range(k), fill_value=0.0).to_numpy()
+    return columns
+
+
+def wd_by_hand(ours, theirs):
+    at = np.arange(len(next(iter(ours.values()))))
+    return np.mean([stats.wasserstein_distance(at, at, ours[key], theirs[key]) for key in ours])
+
+
+def pearson_by_hand(x, y, weights):
+    known = x.notna() & y.notna()
+    c = np.cov(x[known], y[known], aweights=np.asarray(weights)[known])
+    return c[0, 1] / np.sqrt(c[0, 0] * c[1, 1])
+
+
+def correlations_by_hand(table, weights):
+    return np.array([[pearson_by_hand(table[a], table[b], weights) for b in table] for a in table])
+
+
+def turned(table, survey):
+    """The table with its reverse-keyed items turned."""
+    columns = {q.key: len(q.options) - 1 - table[q.key] if q.reverse else table[q.key] for q in survey.questions}
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paper_weighting_is_humans_weighted_and_listwise_simulation_unweighted_and_no_reverse_keys(seed):
+    humans, cast = people(seed, 120, missing=0.06), people(seed + 10, 70, missing=0.05)
+    result = evaluate(replay(cast, MINI), humans, options=PAPER)
+    theirs, ours = frame(codes_of(humans, MINI), MINI), frame(codes_of(cast, MINI), MINI)
+    wd = wd_by_hand(shares_by_hand(ours, np.ones(70), 6), shares_by_hand(theirs, humans.weights, 6))
+    complete = theirs.notna().all(axis=1)
+    human_r = correlations_by_hand(theirs[complete], humans.weights[complete])
+    assert values(result) == pytest.approx(
+        {
+            "wd": wd,
+            "wd_normalised": wd / 5,
+            "fro": np.linalg.norm(ours.corr().to_numpy() - human_r),
+            "alpha": pingouin.cronbach_alpha(ours)[0],
+        }
+    )
+    assert result.metric("alpha").human == pytest.approx(pingouin.cronbach_alpha(theirs)[0])
+    assert result.weighting == "paper" and 0 < complete.sum() < 120
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_weighting_weighs_both_sides_pairwise_and_turns_reverse_keys(seed):
+    humans, cast = people(seed, 120, missing=0.06), people(seed + 10, 70, missing=0.05)
+    result = evaluate(replay(cast, MINI), humans, options=QUICK)
+    theirs, ours = frame(codes_of(humans, MINI), MINI), frame(codes_of(cast, MINI), MINI)
+    found = values(result)
+    wd = wd_by_hand(shares_by_hand(ours, cast.weights, 6), shares_by_hand(theirs, humans.weights, 6))
+    assert found["wd"] == pytest.approx(wd) and found["wd_normalised"] == pytest.approx(wd / 5)
+    gap = correlations_by_hand(ours, cast.weights) - correlations_by_hand(theirs, humans.weights)
+    assert found["fro"] == pytest.approx(np.linalg.norm(gap))
+    assert sum(question.reverse for question in MINI.questions) == 2
+
+
+def test_weighted_alpha_of_complete_answers_is_that_of_the_weighted_covariance_of_turned_items():
+    humans, cast = people(1, 100), people(2, 60)
+    alpha = evaluate(replay(cast, MINI), humans, options=QUICK).metric("alpha")
+    for value, side in ((alpha.value, cast), (alpha.human, humans)):
+        c = np.cov(turned(frame(codes_of(side, MINI), MINI), MINI).T, aweights=side.weights)
+        assert value == pytest.approx(5 / 4 * (1 - np.trace(c) / c.sum()))
+
+
+def test_unweighted_alpha_with_missing_answers_equals_pingouin_on_turned_items():
+    humans, cast = people(1, 100, missing=0.1, weighted=False), people(2, 60, missing=0.1, weighted=False)
+    alpha = evaluate(replay(cast, MINI), humans, options=QUICK).metric("alpha")
+    assert alpha.value == pytest.approx(pingouin.cronbach_alpha(turned(frame(codes_of(cast, MINI), MINI), MINI))[0])
+    assert alpha.human == pytest.approx(pingouin.cronbach_alpha(turned(frame(codes_of(humans, MINI), MINI), MINI))[0])
+
+
+# -- laws
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_humans_simulated_by_themselves_have_no_distance_and_equal_alpha(weighted):
+    humans = people(3, 80, missing=0.1, weighted=weighted)
+    result = evaluate(replay(humans, MINI), humans, options=QUICK)
+    found = values(result)
+    assert [found["wd"], found["wd_normalised"], found["fro"]] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert found["alpha"] == pytest.approx(result.metric("alpha").human)
+    assert all(item["wd"] == 0 and item["human"] == item["simulated"] for item in result.items)
+
+
+def test_the_gss_simulated_by_itself_has_no_distance(gss, spending):
+    part = gss.sample(300)
+    complete = part.take(np.flatnonzero((codes_of(part, spending) != MISSING).all(axis=1)).tolist())
+    for humans, options in ((part, QUICK), (complete, PAPER)):
+        found = evaluate(replay(humans, spending), humans, options=options)
+        assert [found.metric(m).value for m in ("wd", "fro")] == pytest.approx([0, 0], abs=1e-9)
+        assert found.metric("alpha").value == pytest.approx(found.metric("alpha").human)
+
+
+def test_in_the_paper_weighting_unequal_weights_alone_make_a_distance():
+    humans = people(3, 80)
+    plain = replace(humans, weights=None)
+    answers = replay(humans, MINI)
+    assert values(evaluate(answers, humans, options=PAPER))["wd"] > 0.01
+    assert values(evaluate(answers, plain, options=PAPER))["wd"] == 0
+
+
+@settings(max_examples=15)
+@given(SEEDS)
+def test_integer_weights_are_repeated_people_on_both_sides(seed):
+    rng = np.random.default_rng(seed)
+    sides = [
+        replace(people(seed + i, n, weighted=False), weights=rng.integers(1, 4, n) * 1.0)
+        for i, n in enumerate((30, 20))
+    ]
+    repeated = [s.take(np.repeat(np.arange(len(s)), s.weights.astype(int)).tolist()) for s in sides]
+    plain = [replace(s, weights=None) for s in repeated]
+    least = EvaluateOptions(bootstraps=2, splits=1)
+    weighted = evaluate(replay(sides[0], MINI), sides[1], options=least)
+    assert values(weighted) == pytest.approx(values(evaluate(replay(plain[0], MINI), plain[1], options=least)))
+
+
+@settings(max_examples=15)
+@given(SEEDS, st.floats(1e-3, 1e3))
+def test_the_scale_of_the_weights_and_the_order_of_people_change_no_value(seed, scale):
+    humans, cast = people(seed, 40, missing=0.1), people(seed + 1, 30, missing=0.1)
+    least = EvaluateOptions(bootstraps=2, splits=1)
+    first = values(evaluate(replay(cast, MINI), humans, options=least))
+    order = np.random.default_rng(seed).permutation(40).tolist()
+    shuffled = replace(humans.take(order), weights=humans.weights[order] * scale)
+    scaled = replace(cast, weights=cast.weights * scale)
+    assert values(evaluate(replay(scaled, MINI), shuffled, options=least)) == pytest.approx(first)
+
+
+def test_the_same_options_give_the_same_result_and_the_seed_moves_only_the_company():
+    humans, answers = people(1, 60), replay(people(2, 40), MINI)
+    assert evaluate(answers, humans, options=QUICK) == evaluate(answers, humans, options=QUICK)
+    other = evaluate(answers, humans, options=replace(QUICK, seed=1))
+    for one, two in zip(evaluate(answers, humans, options=QUICK).metrics, other.metrics, strict=True):
+        assert one.value == two.value and one.uniform == two.uniform and one.majority == two.majority
+        assert one.high != two.high and one.floor != two.floor
+
+
+def test_a_part_of_a_survey_is_evaluated_on_its_questions_alone():
+    humans, cast = people(1, 60), people(2, 40)
+    part = MINI.select(["C4", "C1"])
+    result, whole = evaluate(replay(cast, part), humans), evaluate(replay(cast, MINI), humans)
+    assert result.questions == ("C4", "C1") == tuple(item["question"] for item in result.items)
+    by_key = {item["question"]: item["wd"] for item in whole.items}
+    assert result.metric("wd").value == pytest.approx(np.mean([by_key["C4"], by_key["C1"]]))
+
+
+# -- published values
+
+
+@pytest.mark.parametrize(("scale", "alpha"), [("A", 0.70), ("C", 0.73), ("E", 0.76), ("N", 0.81), ("O", 0.60)])
+def test_bfi_scales_have_the_alphas_that_psych_publishes(scale, alpha):
+    survey = Survey.load("bfi").select([f"{scale}{number}" for number in range(1, 6)])
+    assert human_figures(Respondents.load("bfi"), survey).alpha[0] == pytest.approx(alpha, abs=0.005)
+
+
+def test_alpha_of_a_survey_with_scales_is_their_mean():
+    bfi, survey = Respondents.load("bfi"), Survey.load("bfi")
+    assert len(survey.scales) == 5
+    alone = [human_figures(bfi, survey.select(keys)).alpha[0] for keys in survey.scales.values()]
+    assert human_figures(bfi, survey).alpha[0] == pytest.approx(np.mean(alone))
+
+
+@pytest.fixture(scope="module")
+def panel(gss_panel_file):
+    humans = Respondents.from_gss(gss_panel_file, wave=2016)
+    survey = Survey.load(humans.survey)
+    answers = run(humans.sample(200), survey)
+    return humans, survey, answers, evaluate(answers, humans, options=EvaluateOptions(bootstraps=50))
+
+
+def test_gov_responsibility_alpha_of_2016_is_the_published_one(panel):
+    humans, survey, *_ = panel
+    unweighted = human_figures(replace(humans, weights=None), survey).alpha[0]
+    assert unweighted == pytest.approx(0.848, abs=0.0015)
+    assert unweighted == pytest.approx(pingouin.cronbach_alpha(frame(codes_of(humans, survey), survey))[0])
+
+
+def test_gov_responsibility_floors_and_baselines_of_2016_are_the_reference_values(panel):
+    result = panel[3]
+    wd, fro = result.metric("wd"), result.metric("fro")
+    assert wd.floor == pytest.approx(0.050, abs=0.005) and fro.floor == pytest.approx(0.40, abs=0.04)
+    assert wd.floor_equal_n == pytest.approx(0.059, abs=0.006) and fro.floor_equal_n == pytest.approx(0.45, abs=0.05)
+    assert wd.uniform == pytest.approx(0.57, abs=0.005)
+    # The reference for independent items; a finite uniform sample of that size gives 3.1 to 3.3.
+    assert fro.uniform == pytest.approx(3.2, abs=0.05)
+    assert wd.majority == pytest.approx(0.67, abs=0.01) and fro.majority is None
+
+
+def test_a_uniform_simulator_of_gov_responsibility_stands_at_the_uniform_baseline(panel):
+    result = panel[3]
+    assert result.metric("wd").value == pytest.approx(result.metric("wd").uniform, abs=0.04)
+    assert result.metric("alpha").low < 0 < result.metric("alpha").high
+
+
+# -- the company of a figure
+
+
+def test_baselines_are_distances_to_even_shares_and_to_the_mode_of_the_humans():
+    humans = people(4, 90, missing=0.1)
+    result = evaluate(replay(people(5, 20), MINI), humans, options=QUICK)
+    theirs = shares_by_hand(frame(codes_of(humans, MINI), MINI), humans.weights, 6)
+    even = {key: np.full(6, 1 / 6) for key in theirs}
+    mode = {key: np.eye(6)[share.argmax()] for key, share in theirs.items()}
+    wd = result.metric("wd")
+    assert (wd.uniform, wd.majority) == pytest.approx((wd_by_hand(even, theirs), wd_by_hand(mode, theirs)))
+    r = correlations_by_hand(frame(codes_of(humans, MINI), MINI), humans.weights)
+    assert result.metric("fro").uniform == pytest.approx(np.linalg.norm(r - np.eye(5)))
+    assert result.metric("alpha").uniform == 0
+
+
+def test_the_floor_is_the_mean_distance_between_weighted_halves():
+    humans = people(6, 41, missing=0.05)
+    result = evaluate(replay(people(5, 20), MINI), humans, options=QUICK)
+    table, distances, norms = frame(codes_of(humans, MINI), MINI), [], []
+    for mask in half_splits(41, QUICK.splits, seed=QUICK.seed):
+        sides = [(table[half].reset_index(drop=True), humans.weights[half]) for half in (mask, ~mask)]
+        distances.append(wd_by_hand(*(shares_by_hand(half, weights, 6) for half, weights in sides)))
+        norms.append(np.linalg.norm(np.subtract(*(correlations_by_hand(half, weights) for half, weights in sides))))
+    assert result.metric("wd").floor == pytest.approx(np.mean(distances))
+    assert result.metric("wd_normalised").floor == pytest.approx(np.mean(distances) / 5)
+    assert result.metric("fro").floor == pytest.approx(np.mean(norms))
+
+
+def test_a_random_part_of_the_humans_lands_at_the_floor_of_equal_n():
+    humans = people(7, 800, weighted=False)
+    options = EvaluateOptions(bootstraps=2, splits=1)
+    found = [evaluate(replay(humans.sample(50, seed=seed), MINI), humans, options=options) for seed in range(40)]
+    wd = evaluate(replay(humans.sample(50), MINI), humans, options=replace(options, splits=200)).metric("wd")
+    assert np.mean([result.metric("wd").value for result in found]) == pytest.approx(wd.floor_equal_n, rel=0.1)
+    assert wd.floor < wd.floor_equal_n
+
+
+def test_intervals_are_the_value_and_its_bootstrap_spread():
+    humans, cast = people(8, 2000, weighted=False), people(9, 150, weighted=False)
+    result = evaluate(replay(cast, MINI), humans, options=EvaluateOptions(bootstraps=1000, splits=1))
+    rng = np.random.default_rng(11)
+    codes = turned(frame(codes_of(cast, MINI), MINI), MINI).to_numpy()
+    draws = []
+    for _ in range(1000):
+        c = np.cov(codes[rng.integers(0, 150, 150)].T)
+        draws.append(5 / 4 * (1 - np.trace(c) / c.sum()))
+    alpha = result.metric("alpha")
+    assert (alpha.high - alpha.low) / 2 == pytest.approx(1.96 * np.std(draws), rel=0.15)
+    for metric in result.metrics:
+        assert metric.low <= metric.value <= metric.high
+        assert metric.low == pytest.approx(2 * metric.value - metric.high, abs=1e-9) or metric.low == 0
+
+
+def test_a_higher_level_widens_the_interval_by_the_ratio_of_normal_quantiles():
+    humans, answers = people(1, 60), replay(people(2, 40), MINI)
+    reach = [
+        (m := evaluate(answers, humans, options=replace(QUICK, level=level)).metric("alpha")).high - m.value
+        for level in (0.5, 0.99)
+    ]
+    assert reach[1] / reach[0] == pytest.approx(stats.norm.ppf(0.995) / stats.norm.ppf(0.75))
+
+
+def test_items_hold_shares_distances_and_counts_of_each_question():
+    humans, cast = people(1, 60, missing=0.2), people(2, 40, missing=0.3)
+    result = evaluate(replay(cast, MINI), humans, options=QUICK)
+    theirs = shares_by_hand(frame(codes_of(humans, MINI), MINI), humans.weights, 6)
+    ours = shares_by_hand(frame(codes_of(cast, MINI), MINI), cast.weights, 6)
+    for item, question in zip(result.items, MINI.questions, strict=True):
+        key = item["question"]
+        assert item["options"] == list(question.options)
+        assert item["human"] == pytest.approx(theirs[key], abs=1e-6)
+        assert item["simulated"] == pytest.approx(ours[key], abs=1e-6)
+        assert item["n_human"] == (humans.answers[key] != MISSING).sum() < 60
+        assert item["n_simulated"] == (cast.answers[key] != MISSING).sum() < 40
+        assert item["wd_normalised"] == pytest.approx(item["wd"] / 5)
+    assert result.metric("wd").value == pytest.approx(np.mean([item["wd"] for item in result.items]))
+
+
+def test_questions_with_different_numbers_of_options_are_normalised_each_by_its_own():
+    shared = [{"code": at, "text": f"option {at}"} for at in range(3)]
+    questions = [
+        {"key": "yes", "text": "Yes?", "options": shared[:2]},
+        {"key": "how", "text": "How much?", "options": shared},
+    ]
+    survey = Survey.from_dict({"name": "mixed", "questions": questions})
+    humans = replace(people(1, 8, survey=survey), weights=None)
+    result = evaluate(with_picks(run(humans, survey), [[0, 0]] * 8), humans, options=QUICK)
+    yes, how = np.mean(humans.answers["yes"]), np.mean(humans.answers["how"])
+    assert result.metric("wd").value == pytest.approx((yes + how) / 2)
+    assert result.metric("wd_normalised").value == pytest.approx((yes + how / 2) / 2)
+
+
+# -- gaps are said
+
+
+def test_coverage_sums_to_1_and_counts_what_was_not_answered(gss, spending):
+    def reply(prompt, seed):
+        return ["(A)", "I would rather not say.", "I refuse to answer.", "Tea."][seed % 4]
+
+    model = ScriptedModel("uniform", replies=reply)
+    answers = run(gss.sample(30), spending, model, mode="text", tries=1)
+    result = evaluate(answers, gss, options=QUICK)
+    assert set(result.coverage) == set(STATUSES) and sum(result.coverage.values()) == pytest.approx(1)
+    assert 0.05 < result.coverage["answered"] < 0.5
+    assert result.coverage["answered"] == (answers.picks != MISSING).mean()
+    assert sum(item["n_simulated"] for item in result.items) == (answers.picks != MISSING).sum()
+    assert result.option_mass is None
+
+
+def test_option_mass_is_the_mean_over_letters(gss, spending):
+    assert evaluate(run(gss.sample(5), spending), gss, options=QUICK).option_mass == 1.0
+
+
+def test_humans_without_weights_are_noted_and_those_with_are_not():
+    plain = people(1, 30, weighted=False)
+    said = "toy-humans has no weights: every person counts the same."
+    assert said in evaluate(replay(plain, MINI), plain, options=QUICK).notes
+    assert said not in evaluate(replay(plain, MINI), people(1, 30), options=QUICK).notes
+
+
+@pytest.mark.parametrize("options", [QUICK, PAPER])
+def test_constant_simulated_items_have_no_value_but_a_reason_in_words(options):
+    humans = people(1, 50)
+    codes = codes_of(people(2, 20), MINI)
+    codes[:, [0, 2]] = 3
+    result = evaluate(with_picks(run(humans.sample(20), MINI), codes), humans, options=options)
+    fro = result.metric("fro")
+    assert (fro.value, fro.low, fro.high) == (None, None, None) and fro.floor is not None
+    assert fro.note == "Correlations are undefined: only one option occurs among the simulated answers to C1, C3."
+    assert result.metric("wd").value is not None and result.metric("alpha").value is not None
+
+
+@pytest.mark.parametrize("options", [QUICK, PAPER])
+def test_a_simulation_that_always_says_the_same_has_neither_correlation_nor_alpha_and_says_so(options):
+    humans = people(1, 50)
+    survey = replace(MINI, order_patterns=("original",))
+    result = evaluate(run(humans, survey, "scripted:first"), humans, options=options)
+    names = ", ".join(MINI.keys)
+    for metric, what in (("fro", "Correlations are"), ("alpha", "The simulated alpha is")):
+        found = result.metric(metric)
+        assert (found.value, found.low, found.high) == (None, None, None)
+        assert found.note == f"{what} undefined: only one option occurs among the simulated answers to {names}."
+    first = {key: np.eye(6)[0] for key in MINI.keys}
+    theirs = shares_by_hand(frame(codes_of(humans, MINI), MINI), humans.weights, 6)
+    assert result.metric("wd").value == pytest.approx(wd_by_hand(first, theirs))
+
+
+def test_constant_human_items_are_named_as_the_humans():
+    humans = people(1, 50)
+    same = replace(humans, answers={key: np.full(50, 2, dtype=np.int16) for key in MINI.keys})
+    result = evaluate(replay(humans, MINI), same, options=QUICK)
+    fro, alpha = result.metric("fro"), result.metric("alpha")
+    assert fro.value is None and fro.floor is None and alpha.human is None and alpha.value is not None
+    for note in (fro.note, alpha.note):
+        assert note.endswith(f"undefined: only one option occurs among the human answers to {', '.join(MINI.keys)}.")
+
+
+def test_a_single_question_has_no_alpha_and_says_why():
+    humans, one = people(1, 50), MINI.select(["C1"])
+    result = evaluate(replay(humans, one), humans, options=QUICK)
+    alpha = result.metric("alpha")
+    assert alpha.value is None and alpha.human is None
+    assert alpha.note.startswith("The simulated alpha is undefined: a scale has a single item.")
+    assert result.metric("fro").value == 0
+
+
+def test_items_that_cancel_each_other_have_no_alpha_and_the_reason_is_not_missing_data():
+    two = MINI.select(["C1", "C2"])
+    humans = people(1, 6, weighted=False)
+    picks = [[at % 6, 5 - at % 6] for at in range(6)]
+    alpha = evaluate(with_picks(run(humans, two), picks), humans, options=QUICK).metric("alpha")
+    assert alpha.value is None and "the sum of a scale does not vary" in alpha.note
+
+
+def test_a_pair_of_questions_that_nobody_answered_together_is_undefined_and_said():
+    two = MINI.select(["C1", "C2"])
+    humans = people(1, 8, weighted=False)
+    picks = [[at, MISSING] if at < 4 else [MISSING, at - 4] for at in range(8)]
+    result = evaluate(with_picks(run(humans, two), picks), humans, options=QUICK)
+    for metric in ("fro", "alpha"):
+        assert result.metric(metric).value is None
+        assert "too few people have simulated answers to both items of a pair" in result.metric(metric).note
+
+
+def test_bootstrap_draws_that_leave_a_figure_undefined_are_counted():
+    two = MINI.select(["C1", "C2"])
+    humans = people(1, 40)
+    picks = [[0, 1]] * 9 + [[1, 0]]
+    fro = evaluate(with_picks(run(humans.sample(10), two), picks), humans).metric("fro")
+    lost = int(fro.note.split(" of ")[0])
+    assert fro.note == f"{lost} of 1000 bootstrap draws left it undefined." and fro.value is not None
+    # The one person who differs is not drawn, or is drawn alone, with probability (1 - 1/10)^10.
+    assert lost / 1000 == pytest.approx(0.9**10, abs=0.06)
+
+
+@pytest.mark.parametrize(("n", "there"), [(29, True), (30, False), (31, False)])
+def test_a_cast_that_is_not_smaller_than_the_reference_has_no_floor_at_equal_n_and_a_note(n, there):
+    humans = people(1, 30)
+    result = evaluate(replay(people(2, n), MINI), humans, options=QUICK)
+    note = f"The cast ({n}) is not smaller than the reference (30): no floor at equal n."
+    for metric in result.metrics:
+        assert (metric.floor_equal_n is not None) == there and metric.floor is not None
+    assert (note in result.notes) != there
+
+
+def test_three_humans_have_no_floor_and_a_note():
+    humans = people(1, 3)
+    result = evaluate(replay(people(2, 20), MINI), humans, options=QUICK)
+    assert "3 humans are too few for a split-half floor." in result.notes
+    assert all(metric.floor is None and metric.floor_equal_n is None for metric in result.metrics)
+    assert result.metric("wd").value > 0
+
+
+# -- what a result says of its run
+
+
+def test_a_result_names_its_run_model_method_and_reference(gss, spending, starter):
+    answers = run(gss.sample(12), spending)
+    result = evaluate(answers, gss, options=replace(PAPER, seed=4))
+    assert (result.developer, result.model, result.method) == ("scripted", "uniform", "bio")
+    assert (result.n, result.n_humans, result.survey) == (12, 2348, "gss-national-spending")
+    assert result.run_id == answers.provenance["run_id"] and result.created == answers.provenance["started"]
+    assert result.provenance["evaluation"] == {
+        "weighting": "paper",
+        "splits": 5,
+        "bootstraps": 20,
+        "level": 0.95,
+        "seed": 4,
+        "humans": "gss-2018",
+        "humans_source": gss.source,
+    }
+    assert [metric.name for metric in result.metrics] == ["wd", "wd_normalised", "fro", "alpha"]
+
+
+def test_the_method_of_cast_personas_holds_how_they_were_matched(gss, spending, starter):
+    from anthology_hub import match
+
+    answers = simulate(match(starter, gss.sample(4), method="random"), spending, open_model("scripted:uniform"))
+    assert evaluate(answers, gss, options=QUICK).method == "anthology/random"
+
+
+def test_figures_of_one_side_are_those_inside_evaluate():
+    humans, cast = people(1, 50), people(2, 30)
+    answers = replay(cast, MINI)
+    result = evaluate(answers, humans, options=QUICK)
+    ours, theirs = simulated_figures(answers), human_figures(humans, MINI)
+    assert ours.alpha[0] == result.metric("alpha").value and theirs.alpha[0] == result.metric("alpha").human
+    gap = np.linalg.norm(ours.correlation[0] - theirs.correlation[0])
+    assert result.metric("fro").value == pytest.approx(gap)
+
+
+# -- refusals
+
+
+def test_a_question_that_the_humans_were_not_asked_is_refused_by_name():
+    humans = people(1, 20)
+    lacking = replace(humans, answers={key: humans.answers[key] for key in ("C1", "C2")})
+    with pytest.raises(UnknownNameError, match=r"unknown question of toy-humans 'C3': .*Allowed: 'C1', 'C2'$"):
+        evaluate(replay(humans, MINI), lacking)
+
+
+def test_questions_that_nobody_answered_are_refused_with_the_side_and_a_way_on():
+    humans = people(1, 20)
+    silent = np.full(20, MISSING, dtype=np.int16)
+    mute = replace(humans, answers={**humans.answers, "C2": silent, "C4": silent})
+    with pytest.raises(EmptyError, match="nobody in toy-humans answered C2, C4: leave these questions out"):
+        evaluate(replay(humans, MINI), mute)
+    with pytest.raises(EmptyError, match="nobody in the simulation answered C2, C4: leave these questions out"):
+        evaluate(replay(mute, MINI), humans)
+
+
+def test_humans_coded_for_more_options_than_the_survey_has_are_refused_with_the_options():
+    humans = people(1, 20)
+    wrong = replace(humans, answers={**humans.answers, "C1": np.full(20, 6, dtype=np.int16)})
+    with pytest.raises(DataError, match=r"answer codes must be -1 \(missing\) or 0..K-1 for K = \[6, 6, 6, 6, 6\]"):
+        evaluate(replay(humans, MINI), wrong)
+
+
+def test_an_unknown_weighting_is_refused_with_the_known_ones():
+    with pytest.raises(OptionError, match="unknown weighting 'none': allowed are weighted, paper"):
+        EvaluateOptions(weighting="none")
+
+
+@pytest.mark.parametrize("wrong", [{"splits": 0}, {"bootstraps": 1}, {"level": 1.0}, {"level": 0.0}])
+def test_options_out_of_range_are_refused_with_the_ranges(wrong):
+    given_values = {"splits": 100, "bootstraps": 1000, "level": 0.95} | wrong
+    listed = ", ".join(map(str, given_values.values()))
+    with pytest.raises(
+        OptionError,
+        match=rf"splits must be at least 1, bootstraps at least 2, level between 0 and 1, got {listed}",
+    ):
+        EvaluateOptions(**wrong)
