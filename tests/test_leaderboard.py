@@ -242,10 +242,10 @@ def test_an_undefined_distance_comes_last(result):
 
 
 def test_of_several_runs_with_the_same_inputs_the_newest_counts(result):
-    old = replace(result, created="2026-01-01T00:00:00+00:00", n=29)
-    new = replace(result, created="2026-02-01T00:00:00+00:00", n=31)
+    old = replace(result, created="2026-01-01T00:00:00+00:00", n=31)
+    new = replace(result, created="2026-02-01T00:00:00+00:00", n=29)
     for results in ([old, new], [new, old]):
-        assert [row.n for row in rank(results) if row.rank] == [31]
+        assert [row.n for row in rank(results) if row.rank] == [29]
 
 
 @pytest.mark.parametrize(
