@@ -495,9 +495,9 @@ def _print_metric(metric: Metric) -> None:
 def _print_board(rows: Sequence[Row]) -> None:
     head = f"{'':>4} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'WD steps':>8} {'Fro':>6} {'alpha':>6}"
     head += f" {'cover':>6} {'n':>5}  model"
-    for survey in dict.fromkeys(row.survey for row in rows):
-        click.echo(f"{survey}\n{head}")
-        for row in (row for row in rows if row.survey == survey):
+    for group in dict.fromkeys(row.group for row in rows):
+        click.echo(f"{group}\n{head}")
+        for row in (row for row in rows if row.group == group):
             place = f"{row.rank}{'=' if row.tied else ''}" if row.rank else "-"
             between = f"[{_figure(row.low)}, {_figure(row.high)}]" if row.low is not None else ""
             cover = "" if row.coverage is None else f"{row.coverage:.0%}"

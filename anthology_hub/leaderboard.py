@@ -16,7 +16,7 @@ from typing import Any
 
 from anthology_hub import hub
 from anthology_hub.errors import DataError, EmptyError
-from anthology_hub.schema import Answers, Metric, Result, read_json
+from anthology_hub.schema import Answers, Metric, Result, digest, read_json
 
 RUNS, ANSWERS = "runs", "answers"
 EEE_VERSION = "0.3.0"
@@ -30,6 +30,8 @@ class Row:
 
     rank: int | None
     """1 is nearest to the humans; None for the reference lines."""
+    group: str
+    """What is compared with what; ranks hold within a group."""
     survey: str
     method: str
     model: str
@@ -100,17 +102,14 @@ def read_results(target: str | Path) -> list[Result]:
 def rank(results: Iterable[Result]) -> list[Row]:
     """Rank results by normalised Wasserstein distance, with the human floor and the baselines in their places.
 
-    Results are comparable if survey, questions, weighting and reference population are the same; each such group has
-    its own ranks. Of several runs with the same inputs the newest counts.
+    Results are comparable if survey, questions, weighting, reference population and number of simulated people are the
+    same (a small sample is farther from the truth whoever answers); each such group has its own ranks. Of several runs
+    with the same inputs the newest counts.
     """
-    groups: dict[tuple[Any, ...], dict[str, Result]] = {}
+    groups: dict[str, dict[str, Result]] = {}
     for result in sorted(results, key=lambda r: r.created):
-        humans = result.provenance.get("evaluation", {}).get("humans", "")
-        key = (result.survey, tuple(sorted(result.questions)), result.weighting, humans, result.n_humans)
-        groups.setdefault(key, {})[result.run_id] = result
-    return [
-        row for _, group in sorted(groups.items(), key=lambda item: str(item[0])) for row in _ranked(group.values())
-    ]
+        groups.setdefault(_group(result), {})[result.run_id] = result
+    return [row for _, group in sorted(groups.items()) for row in _ranked(group.values())]
 
 
 def to_record(result: Result) -> dict[str, Any]:
@@ -160,10 +159,20 @@ def _software(result: Result) -> dict[str, Any]:
     return dict(result.provenance.get("software", {}))
 
 
+def _group(result: Result) -> str:
+    humans = result.provenance.get("evaluation", {}).get("humans", "unknown humans")
+    questions = f"{len(result.questions)} questions ({digest(sorted(result.questions))[:6]})"
+    against = f"{result.n} simulated against {result.n_humans} people of {humans}"
+    return f"{result.survey}, {questions}, {result.weighting}: {against}"
+
+
 def _stem(result: Result) -> str:
     parts = (result.developer, result.model, result.survey)
     safe = [re.sub(r"[^\w.-]+", "-", part).strip(".-") or "unknown" for part in parts]
-    return "/".join([*safe, f"{result.created[:10]}-{result.run_id}"])
+    # The same run may be begun anew or evaluated in another way: each of these is a file of its own.
+    began = result.created[:19].replace(":", "")
+    evaluation = digest([result.provenance.get("evaluation", {}), result.n_humans])[:6]
+    return "/".join([*safe, f"{began}Z-{result.run_id}-{evaluation}"])
 
 
 def _answers_parquet(answers: Answers) -> bytes:
@@ -176,7 +185,8 @@ def _answers_parquet(answers: Answers) -> bytes:
             probs = answers.probs[at, column, : len(question.options)]
             rows.append(
                 {
-                    "respondent_id": respondent,
+                    # Whoever holds the human file can find the row; nobody else learns the id.
+                    "respondent_sha256": digest([answers.provenance["inputs"]["humans"], respondent]),
                     "persona_id": answers.persona_ids[at],
                     "question": question.key,
                     "option": int(answers.picks[at, column]),
@@ -210,6 +220,7 @@ def _row(result: Result, place: int, *, tied: bool) -> Row:
     wd, alpha = result.metric("wd_normalised"), result.metric("alpha")
     return Row(
         rank=place,
+        group=_group(result),
         survey=result.survey,
         method=result.method,
         model=f"{result.developer}/{result.model}",
@@ -238,6 +249,7 @@ def _references(result: Result) -> list[Row]:
     return [
         Row(
             rank=None,
+            group=_group(result),
             survey=result.survey,
             method=method,
             model="",

@@ -189,8 +189,8 @@ def _choose(log_weights: NDArray[np.float64], method: str, *, seed: int) -> NDAr
         # The objective is the sum of weights, not of logs; the scale cancels and keeps tiny products apart from zero.
         scale = log_weights.max(axis=None)
         return np.asarray(linear_sum_assignment(np.exp(log_weights - scale), maximize=True)[1], dtype=np.intp)
-    # Ties that are exact in the products may differ by rounding in the logs: compare after rounding. One of them is drawn,
-    # so that equal personas share the work instead of the first one doing all of it.
+    # Ties that are exact in the products may differ by rounding in the logs: compare after rounding. One is drawn, so
+    # that equal personas share the work instead of the first one doing all of it.
     ties = (np.flatnonzero(weights == weights.max()) for weights in log_weights.round(9))
     return np.array([tied[rng.integers(len(tied))] for tied in ties], dtype=np.intp)
 

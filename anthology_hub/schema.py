@@ -379,7 +379,10 @@ class Matching:
     def digest(self) -> str:
         """SHA-256 of who plays whom with which traits."""
         return digest(
-            [(r.respondent_id, r.persona and r.persona.persona_id, sorted(r.traits.items())) for r in self.roles]
+            [
+                (r.respondent_id, r.weight, r.persona and r.persona.persona_id, sorted(r.traits.items()))
+                for r in self.roles
+            ]
         )
 
 

@@ -503,7 +503,7 @@ def _provenance(
         "collection": cast.collection,
         "humans": cast.humans,
         "cast": {"digest": cast.digest, "method": cast.method, "traits": list(cast.traits), "n": len(cast)},
-        "matching": dict(cast.diagnostics),
+        "matching": {name: float(f"{value:.6g}") for name, value in cast.diagnostics.items()},
         "survey": {"name": survey.name, "digest": survey.digest, "questions": list(survey.keys)},
         "model": model.card.to_dict(),
         "options": asked,

@@ -2,9 +2,9 @@
 
     python scripts/bench_simulate.py [--personas 20] [--items 8] [--rounds 5]
 
-Both go through `simulate` with the same model, personas, questions and seeds, turn by turn in the same process, so both
-give the same picks (checked). The peer calls `model.generate(max_new_tokens=1)` on every whole prompt. Printed: the ratio
-of answers per CPU second in each round and its median.
+Both go through `simulate` with the same model, personas, questions and seeds, turn by turn in the same process, so
+both give the same picks (checked). The peer calls `model.generate(max_new_tokens=1)` on every whole prompt. Printed: the
+ratio of answers per CPU second in each round and its median.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class GenerateModel:
         """Take the weights and the tokenizer of an open model."""
         self._engine, self.card = engine, engine.card
 
-    def choose(
-        self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling
-    ) -> list[Choice]:
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return the option probabilities of each prompt."""
         choices = []
         for prompt, letters in zip(prompts, options, strict=True):
@@ -83,7 +81,9 @@ def main() -> int:
         same &= bool((mine.picks == theirs.picks).all())
         ratios.append(slow / fast)
         spent[0], spent[1] = spent[0] + fast, spent[1] + slow
-        print(f"{mine.picks.size} answers: engine {fast:6.1f} CPU s, generate {slow:6.1f} CPU s, ratio {ratios[-1]:.2f}")
+        print(
+            f"{mine.picks.size} answers: engine {fast:6.1f} CPU s, generate {slow:6.1f} CPU s, ratio {ratios[-1]:.2f}"
+        )
     total = given.personas * given.items
     print(f"answers per CPU second: engine {total / spent[0]:.2f}, generate {total / spent[1]:.2f}")
     print(f"median ratio {statistics.median(ratios):.2f} over {len(ratios)} rounds; same picks: {same}")

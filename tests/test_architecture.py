@@ -133,7 +133,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_help_page_loads_no_model_library() -> None:
     code = (
         "import sys\nfrom anthology_hub.cli import main\n"
-        "main(['--help'], standalone_mode=False)\nprint([m for m in ('torch', 'transformers', 'faiss') if m in sys.modules])"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('torch', 'transformers', 'faiss') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")

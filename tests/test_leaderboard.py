@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from anthology_hub import EvaluateOptions, SimulateOptions, evaluate, open_model, simulate, unmatched
 from anthology_hub.errors import DataError, EmptyError
 from anthology_hub.leaderboard import HUMANS, MAJORITY, UNIFORM, publish, rank, read_results, to_record
+from anthology_hub.schema import digest
 
 QUICK = EvaluateOptions(bootstraps=40, splits=5)
 
@@ -43,8 +44,10 @@ def snapshot(folder):
 
 def test_publish_adds_one_run_file_and_its_answers_named_after_model_survey_day_and_run(result, answers, tmp_path):
     path = publish(result, tmp_path / "board", answers=answers)
-    stem = f"scripted/uniform/gss-national-spending/{result.created[:10]}-{result.run_id}"
-    assert path == f"runs/{stem}.json"
+    began = result.created[:19].replace(":", "")
+    begin = f"scripted/uniform/gss-national-spending/{began}Z-{result.run_id}-"
+    stem = path.removeprefix("runs/").removesuffix(".json")
+    assert stem.startswith(begin) and len(stem) == len(begin) + 6
     assert set(snapshot(tmp_path / "board")) == {f"runs/{stem}.json", f"answers/{stem}.parquet"}
 
 
@@ -143,12 +146,13 @@ def test_published_answers_are_the_simulated_ones_and_hold_no_human_column(resul
     (file,) = (tmp_path / "answers").rglob("*.parquet")
     table = pq.read_table(file)
     assert table.column_names == [
-        "respondent_id", "persona_id", "question", "option", "status", "mass", "probs", "raw",
+        "respondent_sha256", "persona_id", "question", "option", "status", "mass", "probs", "raw",
     ]  # fmt: skip
     frame = table.to_pandas()
     assert len(frame) == 30 * 4
-    wide = frame.pivot(index="respondent_id", columns="question", values="option")
-    wide = wide.loc[list(answers.respondent_ids), list(answers.survey.keys)]
+    wide = frame.pivot(index="respondent_sha256", columns="question", values="option")
+    hashed = [digest(["gss-2018", respondent]) for respondent in answers.respondent_ids]
+    wide = wide.loc[hashed, list(answers.survey.keys)]
     assert (wide.to_numpy() == answers.picks).all()
     assert frame["probs"].map(sum).sub(1).abs().max() < 1e-6
     assert set(frame["raw"]) == {"A", "B", "C"}
@@ -242,10 +246,10 @@ def test_an_undefined_distance_comes_last(result):
 
 
 def test_of_several_runs_with_the_same_inputs_the_newest_counts(result):
-    old = replace(result, created="2026-01-01T00:00:00+00:00", n=31)
-    new = replace(result, created="2026-02-01T00:00:00+00:00", n=29)
+    old = replace(result, created="2026-01-01T00:00:00+00:00", method="before")
+    new = replace(result, created="2026-02-01T00:00:00+00:00", method="after")
     for results in ([old, new], [new, old]):
-        assert [row.n for row in rank(results) if row.rank] == [29]
+        assert [row.method for row in rank(results) if row.rank] == ["after"]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +259,7 @@ def test_of_several_runs_with_the_same_inputs_the_newest_counts(result):
         {"questions": ("natenvir",)},
         {"weighting": "paper"},
         {"n_humans": 7},
+        {"n": 7},
         {"provenance": {"evaluation": {"humans": "others"}}},
     ],
 )
@@ -264,6 +269,14 @@ def test_what_cannot_be_compared_has_its_own_ranks_and_references(result, change
     assert sorted(ranks) == [("a", 1), ("b", 1), ("c", 2)]
     assert ranks.index(("c", 2)) == ranks.index(("a", 1)) + 1
     assert [row.method for row in rows].count(HUMANS) == 2
+
+
+def test_a_run_evaluated_in_another_way_or_begun_anew_is_another_file(result, tmp_path):
+    first = publish(result, tmp_path)
+    paper = {**result.provenance, "evaluation": {**result.provenance["evaluation"], "weighting": "paper"}}
+    second = publish(replace(result, weighting="paper", provenance=paper), tmp_path)
+    third = publish(replace(result, created="2027-01-01T00:00:00+00:00"), tmp_path)
+    assert len({first, second, third}) == len(read_results(tmp_path)) == 3
 
 
 def test_the_order_of_the_questions_makes_no_other_group(result):

@@ -651,3 +651,17 @@ def test_a_copy_of_a_converted_file_is_found_by_content(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="cannot be read as a GGUF model"):
         convert_gguf(file)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path):
+    # The hub's own cache layout, as the official client leaves it after a download.
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "hub" / "models--lab--tiny"
+    save_tiny(repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    code = "from anthology_hub.models.local import LocalModel; print(LocalModel('lab/tiny').card.revision)"
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    env.pop("HF_HUB_CACHE", None)
+    shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == f"hub:{commit}"

@@ -68,11 +68,10 @@ class LocalModel:
         self._chat = self._tokenizer.chat_template is not None
         self._cache = PrefixCache(self._model)
         developer, _, model = found.name.partition("/")
-        commit = getattr(self._model.config, "_commit_hash", None)
         self.card = ModelCard(
             developer=developer,
             model=model,
-            revision=f"hub:{commit}" if found.kind == "hub" else weights.fingerprint(found.source),
+            revision=_commit(source) if found.kind == "hub" else weights.fingerprint(found.source),
             layout="chat" if self._chat else "text",
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=device,
@@ -289,6 +288,15 @@ def _commons(rows: list[NDArray[np.int64]], shared: list[int]) -> list[NDArray[n
     return [
         row[: end or max(shared[g[0]] + 1, len(row) - rest)] for row, g, end in zip(firsts, groups, ends, strict=True)
     ]
+
+
+def _commit(name: str) -> str:
+    """Return the hub's commit of a model that is in the local cache, as `hub:` and its id."""
+    from transformers.utils import cached_file, extract_commit_hash
+
+    # The folder of the cache is named after the commit; the loaded config no longer tells it.
+    file = cached_file(name, "config.json", local_files_only=True)
+    return f"hub:{extract_commit_hash(file, None)}"
 
 
 def convert_gguf(file: Path) -> Path:
