@@ -427,8 +427,12 @@ class _Bars:
         self._bars.append(bar)
 
         def update(done: int, total: int) -> None:
-            bar.total = total
+            if bar.total is None:
+                # What an earlier call answered does not count towards the rate of this one.
+                bar.total, bar.initial, bar.n = total, done, done
             bar.update(done - bar.n)
+            if done >= total:
+                bar.close()
 
         return update
 

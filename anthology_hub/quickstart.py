@@ -12,7 +12,7 @@ from anthology_hub.evaluation import evaluate
 from anthology_hub.humans import Respondents
 from anthology_hub.leaderboard import HUMANS, MAJORITY, UNIFORM, Row, publish, rank, read_results
 from anthology_hub.matching import match, unmatched
-from anthology_hub.models import LanguageModel, open_model
+from anthology_hub.models import open_model
 from anthology_hub.report import write_report
 from anthology_hub.schema import Matching, Result, Survey
 from anthology_hub.simulation import Progress, SimulateOptions, simulate
@@ -74,15 +74,29 @@ def quickstart(
     sample = humans.sample(respondents, seed=seed)
     say(f"3. Matching: {len(sample)} random respondents, on the traits they share with the personas")
     casts = _casts(people, sample, seed, say)
-    say(f"4. Simulation: {len(survey.questions)} questions of '{survey.title}' asked in series, model {model}")
-    opened = open_model(model)
-    reports = []
+    asked = f"{len(survey.questions)} questions of '{survey.title}' asked in series"
+    say(f"4. Simulation: {asked}, model {model} (its first use may convert it)")
+    opened, runs = open_model(model), {}
     for name, (cast, conditioning) in casts.items():
-        callback = progress(name) if progress else None
-        result, report = _one(root, name, cast, conditioning, survey, opened, humans, seed, callback)
-        reports.append(report)
-        say(f"   {name}: {_in_words(result)}")
+        options, callback = SimulateOptions(conditioning=conditioning), progress(name) if progress else None
+        folder = root / "runs" / name
+        answers = simulate(cast, survey, opened, seed=seed, options=options, folder=folder, progress=callback)
+        runs[name] = evaluate(answers, humans), answers
+        publish(runs[name][0], root / "results", answers=answers)
+        say(f"   {name}: {_in_words(runs[name][0])}")
     rows = tuple(rank(read_results(root / "results")))
+    reports = (
+        write_report(
+            result,
+            root / "reports" / name,
+            answers=answers,
+            humans=humans,
+            cast=casts[name][0],
+            rows=rows,
+            intro=WARNING,
+        )
+        for name, (result, answers) in runs.items()
+    )
     return Walk(rows=rows, verdict=verdict(rows), folder=root, reports=tuple(reports))
 
 
@@ -134,26 +148,6 @@ def _casts(
         )
         casts[f"anthology-{method}"] = (cast, "anthology")
     return casts
-
-
-def _one(
-    root: Path,
-    name: str,
-    cast: Matching,
-    conditioning: str,
-    survey: Survey,
-    model: LanguageModel,
-    humans: Respondents,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Result, Path]:
-    options = SimulateOptions(conditioning=conditioning)
-    run = root / "runs" / name
-    answers = simulate(cast, survey, model, seed=seed, options=options, folder=run, progress=progress)
-    result = evaluate(answers, humans)
-    publish(result, root / "results", answers=answers)
-    report = write_report(result, root / "reports" / name, answers=answers, humans=humans, cast=cast, intro=WARNING)
-    return result, report
 
 
 def _in_words(result: Result) -> str:

@@ -129,7 +129,7 @@ def simulate(
         seed: Run seed.
         options: How to ask.
         folder: Run folder: written as answers come in, and continued if it is there already.
-        progress: Called after each batch of answers.
+        progress: Called at the start, with what the folder holds already, and after each batch of answers.
 
     Raises:
         EmptyError: If nobody is cast.
@@ -159,15 +159,16 @@ def simulate(
     store = _RunFolder.open(Path(folder), provenance, survey, seats) if folder is not None else None
     provenance = store.provenance if store else provenance
     cells = store.read(survey, len(cast)) if store else {}
+    progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
+    progress(len(cells), total)
     for batch in _batches(cast, contexts, options.batch_size):
         runner = _Batch(cast, contexts, survey, model, options, seed, batch)
         for asked in runner.rounds(cells):
             cells |= {(cell.role, cell.question): cell for cell in asked}
             if store:
                 store.write(asked)
-            if progress:
-                progress(len(cells), total)
+            progress(len(cells), total)
     if store:
         store.log("finished", answers=len(cells))
     return _assemble(seats, survey, cells, provenance)

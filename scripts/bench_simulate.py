@@ -3,8 +3,8 @@
     python scripts/bench_simulate.py [--personas 20] [--items 8] [--rounds 5]
 
 Both go through `simulate` with the same model, personas, questions and seeds, turn by turn in the same process, so
-both give the same picks (checked). The peer calls `model.generate(max_new_tokens=1)` on every whole prompt. Printed: the
-ratio of answers per CPU second in each round and its median.
+both give the same picks (checked). The peer calls `model.generate(max_new_tokens=1)` on every whole prompt. Printed:
+the ratio of answers per CPU second in each round and its median.
 """
 
 from __future__ import annotations

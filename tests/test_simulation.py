@@ -326,7 +326,7 @@ def test_answers_carry_respondents_personas_weights_and_the_inputs(spending):
     assert answers.respondent_ids == tuple(f"r{at}" for at in range(5))
     assert answers.persona_ids == tuple(role.persona.persona_id for role in cast.roles)
     assert answers.weights.tolist() == [1.0, 1.1, 1.2, 1.3, 1.4]
-    assert [done for done, _ in calls] == [2, 4, 6, 8, 10, 12, 14, 16, 17, 18, 19, 20]
+    assert [done for done, _ in calls] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 17, 18, 19, 20]
     assert {total for _, total in calls} == {20}
     inputs = answers.provenance["inputs"]
     assert inputs["seed"] == 3 and inputs["survey"]["digest"] == spending.digest
