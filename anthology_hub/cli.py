@@ -17,12 +17,12 @@ from anthology_hub.collection import STARTER, Anthology
 from anthology_hub.errors import AnthologyError, OptionError
 from anthology_hub.evaluation import WEIGHTINGS, EvaluateOptions, evaluate
 from anthology_hub.humans import Respondents, sources
-from anthology_hub.leaderboard import Row, publish, rank, read_results
+from anthology_hub.leaderboard import SMALLEST_CELL, Row, publish, rank, read_results
 from anthology_hub.matching import METHODS, match, unmatched
 from anthology_hub.models import open_model
 from anthology_hub.prompts import CONDITIONINGS
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
-from anthology_hub.report import write_report
+from anthology_hub.report import check_extras, write_report
 from anthology_hub.schema import Codebook, Matching, Metric, Persona, Result, Survey, shipped
 from anthology_hub.simulation import MODES, Progress, SimulateOptions, load_run, simulate
 
@@ -36,8 +36,8 @@ class _Group(click.Group):
         _quiet()
         try:
             return super().invoke(ctx)
-        except AnthologyError as error:
-            click.echo(f"error: {error}", err=True)
+        except (AnthologyError, OSError) as error:
+            click.echo(f"error: {_one_line(str(error))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted: the same simulate or quickstart command goes on where it stopped", err=True)
@@ -239,7 +239,8 @@ def simulate_command(
 @click.option("--reference", type=click.Choice(["all", "cast"]), default="all", show_default=True,
               help="Compare with all respondents, or with those who were stood in for.")  # fmt: skip
 @click.option("--weighting", type=click.Choice(WEIGHTINGS), default="weighted", show_default=True)
-@click.option("--publish", "target", help="Add the result to this results folder or repository.")
+@click.option("--publish", "target", help="Add the result to this results folder, or hf://namespace/name.")
+@click.option("--smallest-cell", default=SMALLEST_CELL, show_default=True, help="Publish no cell of fewer humans.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a report page into this folder.")
 @_json
 def evaluate_command(
@@ -249,6 +250,7 @@ def evaluate_command(
     reference: str,
     weighting: str,
     target: str | None,
+    smallest_cell: int,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -256,6 +258,8 @@ def evaluate_command(
 
     Example: anthology-hub evaluate runs/a --publish results --report reports/a
     """
+    if report:
+        check_extras()
     answers = load_run(folder)
     played = answers.provenance["inputs"]["humans"]
     if humans is None and played not in sources():
@@ -270,8 +274,10 @@ def evaluate_command(
         people = people.take([place[respondent] for respondent in answers.respondent_ids])
     result = evaluate(answers, people, options=EvaluateOptions(weighting=weighting))
     if target:
-        publish(result, target, answers=answers)
-    page = write_report(result, report, answers=answers, humans=people) if report else None
+        publish(result, target, answers=answers, smallest_cell=smallest_cell)
+    rows = rank(read_results(target)) if target and report else ()
+    intro = WARNING if f"{result.developer}/{result.model}" in _embedded() else ""
+    page = write_report(result, report, answers=answers, humans=people, rows=rows, intro=intro) if report else None
     if as_json:
         _print_json(result.to_dict())
         return
@@ -391,6 +397,10 @@ def _catalogue() -> dict[str, dict[str, str]]:
         "models": {f"local:{name}": package["title"] for name, package in weights.packages().items()}
         | {"scripted:uniform": "every option as likely", "scripted:first": "always the first option shown"},
     }
+
+
+def _embedded() -> set[str]:
+    return {package["title"] for package in weights.packages().values()}
 
 
 def _run_summary(folder: Path) -> dict[str, Any]:

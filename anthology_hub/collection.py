@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STARTER = "starter"
-MANIFEST, CODEBOOK, CARD = "manifest.json", "codebook.json", "README.md"
+MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+"""The Hub's names for numbers of rows."""
 CONFIDENCE = 0.5
 """A trait column holds the top level only where its probability is at least this; else it is null."""
 
@@ -67,6 +69,9 @@ class _Store:
     annotations: pa.Table
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     digest: str = ""
+    card: str = ""
+    """Body of the dataset card, below the YAML."""
+    changelog: str = ""
 
     @cached_property
     def ids(self) -> list[str]:
@@ -76,9 +81,26 @@ class _Store:
     def row_of(self) -> dict[str, int]:
         return {persona_id: row for row, persona_id in enumerate(self.ids)}
 
-    @lru_cache(maxsize=64)  # noqa: B019 - one store lives as long as its views
+    @cached_property
+    def _made(self) -> dict[tuple[str, str], Any]:
+        # A cache of the store's own: it goes when the last view goes.
+        return {}
+
     def probs(self, trait: str) -> NDArray[np.float32]:
         """Probabilities, shape (personas, levels); NaN rows where there is no annotation."""
+        if ("probs", trait) not in self._made:
+            self._made["probs", trait] = self._read_probs(trait)
+        return cast("NDArray[np.float32]", self._made["probs", trait])
+
+    def codes(self, trait: str) -> NDArray[np.int16]:
+        """Position of the level in the trait column, MISSING where it is null."""
+        if ("codes", trait) not in self._made:
+            levels = {level: at for at, level in enumerate(self.codebook.trait(trait).levels)}
+            codes = [levels.get(level, MISSING) for level in self.personas[trait].to_pylist()]
+            self._made["codes", trait] = np.array(codes, dtype=np.int16)
+        return cast("NDArray[np.int16]", self._made["codes", trait])
+
+    def _read_probs(self, trait: str) -> NDArray[np.float32]:
         import pyarrow.compute as pc
 
         levels = self.codebook.trait(trait).levels
@@ -88,12 +110,6 @@ class _Store:
             table[self.row_of[persona_id]] = 0
             table[self.row_of[persona_id], [levels.index(level) for level in named]] = probs
         return table
-
-    @lru_cache(maxsize=64)  # noqa: B019
-    def codes(self, trait: str) -> NDArray[np.int16]:
-        """Position of the level in the trait column, MISSING where it is null."""
-        levels = {level: at for at, level in enumerate(self.codebook.trait(trait).levels)}
-        return np.array([levels.get(v, MISSING) for v in self.personas[trait].to_pylist()], dtype=np.int16)
 
 
 class Anthology:
@@ -282,8 +298,7 @@ class Anthology:
         """Return the personas that have the given levels.
 
         Args:
-            min_prob: If given, the summed probability of the wanted levels must reach it, instead of the top level
-            being
+            min_prob: If given, the summed probability of the wanted levels must reach it; else the top level must be
                 one of them.
             **traits: Trait = level, or a list of levels.
 
@@ -392,8 +407,8 @@ class Anthology:
         Args:
             folder: Where to.
             release: Version, `major.minor.patch`; the one it has, if not given.
-            card: Body of the dataset card, below the YAML that is made here.
-            changelog: Content of CHANGELOG.md.
+            card: Body of the dataset card, below the YAML that is made here; the one it has, if not given.
+            changelog: Content of CHANGELOG.md; the one it has, if not given.
 
         Returns:
             The saved collection, loaded.
@@ -404,14 +419,16 @@ class Anthology:
         target = Path(os.path.abspath(folder))  # `.` and `..` have no name to be replaced under
         if target.exists() and not target.is_dir():
             raise OptionError(f"{target} is a file: give a new folder")
-        if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-            raise OptionError(f"{target} is not empty and is no collection: give a new folder")
+        if strange := _strange(target):
+            raise OptionError(f"{target} holds what is no part of a collection, such as {strange}: give a new folder")
         if release is not None and not re.fullmatch(r"\d+\.\d+\.\d+", release):
             raise OptionError(f"the release must be 'major.minor.patch' as '1.0.0', got {release!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
         try:
-            _write_store(self._subset(release), work, card=card, changelog=changelog)
+            store = self._subset(release)
+            store = replace(store, card=card or store.card, changelog=changelog or store.changelog)
+            _write_store(store, work)
             work.chmod(0o755)
             _swap(work, target)
         finally:
@@ -441,8 +458,11 @@ class Anthology:
         embeddings = {
             slug: Embedding(card=e.card, table=_reorder(e.table, position)) for slug, e in store.embeddings.items()
         }
+        whole = f"{len(store.ids)} personas of {self.identity}"
+        note = f"> **A selection:** {len(self)} of the {whole}. The card of the whole follows.\n\n"
         return replace(
             store,
+            card=note + store.card if store.card else "",
             personas=store.personas.take(self._rows),
             annotations=_reorder(store.annotations, position),
             embeddings=embeddings,
@@ -600,7 +620,7 @@ def _embed(store: _Store, encoder: Encoder, *, progress: bool) -> pa.Table:
 # --------------------------------------------------------------------------------------------------------------
 
 
-def _write_store(store: _Store, folder: Path, *, card: str, changelog: str) -> None:
+def _write_store(store: _Store, folder: Path) -> None:
     import faiss
 
     _write_parquet(store.personas, folder / "personas/train-00000-of-00001.parquet")
@@ -614,9 +634,9 @@ def _write_store(store: _Store, folder: Path, *, card: str, changelog: str) -> N
         (folder / file).parent.mkdir(parents=True)
         indexes[slug] = {"file": file, "factory": embedding.index.write(folder / file), "faiss": faiss.__version__}
     _write_json(folder / CODEBOOK, store.codebook.to_dict())
-    (folder / CARD).write_text(_front_matter(store) + (card or _plain_card(store)), encoding="utf-8")
-    if changelog:
-        (folder / "CHANGELOG.md").write_text(changelog, encoding="utf-8")
+    (folder / CARD).write_text(_front_matter(store) + (store.card or _plain_card(store)), encoding="utf-8")
+    if store.changelog:
+        (folder / CHANGELOG).write_text(store.changelog, encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -650,13 +670,32 @@ def _read_store(folder: Path) -> _Store:
             codebook=Codebook.from_dict(read_json(_vouched(folder, manifest, CODEBOOK))),
             embeddings={slug: _read_embedding(folder, manifest, slug) for slug in manifest["embeddings"]},
             digest=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+            card=_card_body(_vouched(folder, manifest, CARD)),
+            changelog=_text(_vouched(folder, manifest, CHANGELOG)) if CHANGELOG in manifest["files"] else "",
             **tables,
         )
     except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise DataError(f"{folder} cannot be read as a collection: {type(error).__name__}: {error}") from error
     if digest(store.ids) != manifest.get("persona_ids_sha256"):
         raise IntegrityError(f"the persona ids of {folder} are not those of its manifest: get a fresh copy")
-    return store
+    # A card that was made here tells release and size, which may change: it is made anew.
+    return replace(store, card="") if store.card == _plain_card(store) else store
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _card_body(path: Path) -> str:
+    """The card without its YAML, which is made anew on saving."""
+    return re.sub(r"\A---\n.*?\n---\n+", "", _text(path), flags=re.DOTALL)
+
+
+def _strange(target: Path) -> str:
+    """Name something in a folder that is not of a collection saved there; empty if there is nothing."""
+    there = [path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()]
+    known = {MANIFEST, *read_json(target / MANIFEST).get("files", ())} if (target / MANIFEST).is_file() else set()
+    return next((name for name in sorted(there) if name not in known), "")
 
 
 def _read_embedding(folder: Path, manifest: Mapping[str, Any], slug: str) -> Embedding:
@@ -738,9 +777,8 @@ def _swap(work: Path, target: Path) -> None:
 def _front_matter(store: _Store) -> str:
     configs = [("personas", "personas", True), ("annotations", "annotations", False)]
     configs += [(f"embeddings-{slug}", f"embeddings/{slug}", False) for slug in store.embeddings]
-    size = (
-        "n<1K" if store.personas.num_rows < 1_000 else "1K<n<10K" if store.personas.num_rows < 10_000 else "10K<n<100K"
-    )
+    rows = store.personas.num_rows
+    size = next((name for most, name in SIZES if rows < most), "10M<n<100M")
     lines = ["---", f"pretty_name: {store.name}", f"license: {store.licence.lower()}", "language:", "- en"]
     lines += ["size_categories:", f"- {size}", "tags:"]
     lines += [f"- {tag}" for tag in ("personas", "backstories", "survey-simulation", "synthetic", "anthology-hub")]

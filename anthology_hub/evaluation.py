@@ -5,6 +5,7 @@ Definitions: Anthology (Moon et al., EMNLP 2024), sections 4 and 5, and its rele
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from anthology_hub import metrics
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
-from anthology_hub.schema import ANSWERED, Answers, Metric, Respondents, Result, Survey
+from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Survey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,7 +200,8 @@ def _side(
     paper: bool,
 ) -> Side:
     column = {key: at for at, key in enumerate(survey.keys)}
-    scales = tuple(tuple(column[key] for key in keys) for keys in survey.scales.values())
+    # The paper takes all items of a wave as one scale.
+    scales = tuple(tuple(column[key] for key in keys) for keys in survey.scales.values() if not paper)
     return Side(
         table=metrics.AnswerTable(codes, [len(question.options) for question in survey.questions]),
         weights=weights,
@@ -314,7 +316,7 @@ def _items(answers: Answers, us: Figures, them: Figures, theirs: Side) -> tuple[
     answered = theirs.table.present.sum(axis=0)
     items = []
     for at, question in enumerate(answers.survey.questions):
-        k = len(question.options)
+        k, column = len(question.options), theirs.table.codes[:, at]
         items.append(
             {
                 "question": question.key,
@@ -323,11 +325,22 @@ def _items(answers: Answers, us: Figures, them: Figures, theirs: Side) -> tuple[
                 "simulated": us.shares[0, at, :k].round(6).tolist(),
                 "wd": float(distance[at]),
                 "wd_normalised": float(distance[at] / (k - 1)),
+                "human_counts": np.bincount(column[column != MISSING], minlength=k).tolist(),
                 "n_human": int(answered[at]),
                 "n_simulated": int((answers.statuses[:, at] == ANSWERED).sum()),
             }
         )
     return tuple(items)
+
+
+def _fingerprint(humans: Respondents, survey: Survey) -> str:
+    """Digest of whom the answers are compared with: ids, weights and answers to the questions asked."""
+    total = hashlib.sha256("\x1f".join(humans.ids).encode())
+    for key in sorted(survey.keys):
+        total.update(humans.answers[key].tobytes())
+    if humans.weights is not None:
+        total.update(humans.weights.tobytes())
+    return total.hexdigest()
 
 
 def _result(
@@ -344,7 +357,8 @@ def _result(
     provenance = {
         **answers.provenance,
         "evaluation": {"weighting": options.weighting, "splits": options.splits, "bootstraps": options.bootstraps}
-        | {"level": options.level, "seed": options.seed, "humans": humans.name, "humans_source": humans.source},
+        | {"level": options.level, "seed": options.seed, "humans": humans.name, "humans_source": humans.source}
+        | {"humans_digest": _fingerprint(humans, answers.survey)},
     }
     return Result(
         run_id=answers.provenance["run_id"],

@@ -20,6 +20,7 @@ from anthology_hub.errors import DataError, OptionError
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile, RepoFolder
 
+SCHEME = "hf://"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -38,7 +39,7 @@ def pull(source: str | Path, *, revision: str | None = None, patterns: list[str]
     The revision is resolved to a commit first and that commit is what is downloaded.
 
     Args:
-        source: A folder, or a dataset repository `namespace/name`.
+        source: A folder, or a dataset repository `namespace/name`, with `hf://` in front or not.
         revision: Branch, tag or commit of a repository.
         patterns: Globs of the files needed; all, if not given.
 
@@ -50,14 +51,15 @@ def pull(source: str | Path, *, revision: str | None = None, patterns: list[str]
         if revision is not None:
             raise OptionError(f"the folder {source} has no revisions: leave out revision={revision!r}")
         return Snapshot(folder=Path(source), revision="folder")
-    if not _REPO.fullmatch(str(source)):
+    repo = str(source).removeprefix(SCHEME)
+    if not _REPO.fullmatch(repo):
         raise DataError(f"{source} is neither a folder nor a repository name like 'namespace/name'")
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        sha = HfApi().dataset_info(str(source), revision=revision).sha or str(revision)
-        folder = snapshot_download(str(source), repo_type="dataset", revision=sha, allow_patterns=patterns)
+        sha = HfApi().dataset_info(repo, revision=revision).sha or str(revision)
+        folder = snapshot_download(repo, repo_type="dataset", revision=sha, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise DataError(f"the dataset {source!r}{at} cannot be had from the hub: {error}") from error
@@ -70,7 +72,7 @@ def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -
     Adding the same content again is a no-op.
 
     Args:
-        target: A folder (made if missing; anything with a path separator in front, or that exists) or `namespace/name`.
+        target: A folder (made if missing), or `hf://namespace/name` for a dataset repository.
         files: Path inside the target -> content.
         message: Commit message for a repository.
 
@@ -83,20 +85,15 @@ def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -
     for path in files:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise DataError(f"the path {path!r} leads out of {target}: give one inside")
-    if _is_folder(target):
+    # A path like `out/results` must never become an upload: a repository is named with its scheme.
+    if not str(target).startswith(SCHEME):
         return _add_to_folder(Path(target), files)
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    api = HfApi()
-    api.create_repo(str(target), repo_type="dataset", private=True, exist_ok=True)
-    present = {info.path: info for info in api.get_paths_info(str(target), list(files), repo_type="dataset")}
-    for path, info in present.items():
-        if not _same(info, files[path]):
-            raise _changed(f"{target}/{path}")
-    new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
-    if not new:
-        return f"hf://datasets/{target}"
-    return str(api.create_commit(str(target), new, commit_message=message, repo_type="dataset").commit_url)
+    try:
+        return _add_to_repository(str(target).removeprefix(SCHEME), files, message)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise DataError(f"{target} cannot be written: {error}. Check the name, the token and the connection") from error
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -116,9 +113,19 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
-def _is_folder(target: str | Path) -> bool:
-    text = str(target)
-    return isinstance(target, Path) or Path(text).is_dir() or text.startswith((".", "/", "~")) or "/" not in text
+def _add_to_repository(repo: str, files: Mapping[str, bytes], message: str) -> str:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi()
+    api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
+    present = {info.path: info for info in api.get_paths_info(repo, list(files), repo_type="dataset")}
+    for path, info in present.items():
+        if not _same(info, files[path]):
+            raise _changed(f"{repo}/{path}")
+    new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
+    if not new:
+        return f"{SCHEME}{repo}"
+    return str(api.create_commit(repo, new, commit_message=message, repo_type="dataset").commit_url)
 
 
 def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> str:

@@ -129,13 +129,14 @@ class Respondents(schema.Respondents):
 
 
 def sources() -> dict[str, str]:
-    """Return the names and titles of the known sources of respondents.
+    """Return the names of the known sources of respondents, with their titles and how to cite them.
 
     Example:
         >>> sorted(sources())
         ['bfi', 'gss-2018', 'gss-panel']
     """
-    return {name: read_shipped("humans", name)["title"] for name in shipped("humans")}
+    found = {name: read_shipped("humans", name) for name in shipped("humans")}
+    return {name: f"{source['title']}. Cite: {source['citation']}" for name, source in found.items()}
 
 
 def _package_table(source: Mapping[str, Any]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ ENCODER = "all-MiniLM-L6-v2"
 PASSAGE_TOKENS = 256
 """What all-MiniLM-L6-v2 reads, special tokens included."""
 ENCODE_BATCH = 8
-"""Fastest on CPUs: larger batches pad more (scripts/bench_index.py)."""
+"""Fastest on CPUs: larger batches pad more."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 
 
@@ -67,14 +67,10 @@ class Encoder:
         limit = int(self._model.get_max_seq_length() or PASSAGE_TOKENS)
         self.card = EncoderCard(
             model=found.name,
-            revision=weights.fingerprint(found.source) if found.kind == "folder" else self._hub_revision(),
+            revision=weights.revision(found),
             dimension=int(self._model.get_embedding_dimension() or 0),
             max_tokens=min(limit, PASSAGE_TOKENS),
         )
-
-    def _hub_revision(self) -> str:
-        # transformers 5 no longer keeps the commit in a model's config.
-        return f"hub:{self._model.model_card_data.base_model_revision or 'unknown'}"
 
     def passages(self, text: str) -> list[tuple[int, int]]:
         """Cut a text at sentence ends into (start, end) pieces that the model reads whole.

@@ -21,6 +21,8 @@ from anthology_hub.schema import Answers, Metric, Result, digest, read_json
 RUNS, ANSWERS = "runs", "answers"
 EEE_VERSION = "0.3.0"
 """Version of the Every Eval Ever record that a run file follows (evaleval, arXiv 2606.14516)."""
+SMALLEST_CELL = 10
+"""Fewer humans than this behind a published figure may be recognised."""
 HUMANS, UNIFORM, MAJORITY = "humans (floor at equal n)", "uniform", "majority"
 
 
@@ -49,7 +51,9 @@ class Row:
     """Whether the interval overlaps the one of the line above: the order of the two may be chance."""
 
 
-def publish(result: Result, target: str | Path, *, answers: Answers | None = None) -> str:
+def publish(
+    result: Result, target: str | Path, *, answers: Answers | None = None, smallest_cell: int = SMALLEST_CELL
+) -> str:
     """Add a result, and if given its simulated answers, to a results folder or dataset repository.
 
     Human answers are not accepted: nothing here takes respondents.
@@ -58,13 +62,20 @@ def publish(result: Result, target: str | Path, *, answers: Answers | None = Non
         result: From `evaluate`.
         target: A folder, or `namespace/name` on the Hub (made private if it is not there).
         answers: What the result was computed from, so that others can check it.
+        smallest_cell: Refuse a result in which fewer humans than this chose some option (0 of them is fine).
 
     Returns:
         Path of the run file inside the target.
 
     Raises:
-        DataError: If the target holds another result of the same name.
+        DataError: If the target holds another result of the same name, or a cell of humans is too small.
     """
+    for item in result.items:
+        if small := [count for count in item.get("human_counts", ()) if 0 < count < smallest_cell]:
+            raise DataError(
+                f"only {min(small)} people chose some option of {item['question']}, which may tell on them: compare "
+                f"with more people, or lower smallest_cell (now {smallest_cell}) if these answers are public anyway"
+            )
     stem = _stem(result)
     files = {f"{RUNS}/{stem}.json": (json.dumps(to_record(result), indent=1, ensure_ascii=False) + "\n").encode()}
     if answers is not None:
@@ -162,7 +173,8 @@ def _software(result: Result) -> dict[str, Any]:
 def _group(result: Result) -> str:
     humans = result.provenance.get("evaluation", {}).get("humans", "unknown humans")
     questions = f"{len(result.questions)} questions ({digest(sorted(result.questions))[:6]})"
-    against = f"{result.n} simulated against {result.n_humans} people of {humans}"
+    reference = result.provenance.get("evaluation", {}).get("humans_digest", "")[:6]
+    against = f"{result.n} simulated against {result.n_humans} people of {humans} ({reference or 'unknown'})"
     return f"{result.survey}, {questions}, {result.weighting}: {against}"
 
 
@@ -185,7 +197,7 @@ def _answers_parquet(answers: Answers) -> bytes:
             probs = answers.probs[at, column, : len(question.options)]
             rows.append(
                 {
-                    # Whoever holds the human file can find the row; nobody else learns the id.
+                    # A pseudonym: whoever holds the human file finds the row; short ids can be found by trying.
                     "respondent_sha256": digest([answers.provenance["inputs"]["humans"], respondent]),
                     "persona_id": answers.persona_ids[at],
                     "question": question.key,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 BLOCK_BYTES = 64 * 2**20
-"""Upper bound of the temporary tables, so that memory does not grow with the number of people."""
+"""Upper bound of the temporary tables of answer pairs; the weight rows themselves are the caller's."""
 
 LEAST_VARIANCE = 1e-9
 """Variance, in squared option steps, below which an item is constant."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anthology_hub.errors import OptionError
-from anthology_hub.schema import ANSWERED, MISSING, REFUSED, UNPARSABLE, Question, Role
+from anthology_hub.schema import ANSWERED, MISSING, REFUSED, UNPARSABLE, Question, Role, digest
 
 CONSISTENCY = "Please answer the following question keeping in mind your previous answers."
 BIO_HEADER = (
@@ -23,6 +23,8 @@ BIO_HEADER = (
 APPEND_QUESTION = "Question: Please provide a demographic information of yourself.\nAnswer:"
 CHAT_HEADER = "You are the person who says the following about themselves. Answer every question as this person would."
 CHAT_BARE = "Answer every question of this survey."
+DIGEST = digest([CONSISTENCY, BIO_HEADER, APPEND_QUESTION, CHAT_HEADER, CHAT_BARE, "layout 1"])
+"""Changes with the wording of the prompts; bump the layout's number with the layout."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CONDITIONINGS = ("nothing", "bio", "anthology")
 """Ways to tell the model who answers: nothing at all, Bio sentences, or a backstory followed by Bio sentences."""

@@ -13,7 +13,7 @@ from anthology_hub.humans import Respondents
 from anthology_hub.leaderboard import HUMANS, MAJORITY, UNIFORM, Row, publish, rank, read_results
 from anthology_hub.matching import match, unmatched
 from anthology_hub.models import open_model
-from anthology_hub.report import write_report
+from anthology_hub.report import check_extras, write_report
 from anthology_hub.schema import Matching, Result, Survey
 from anthology_hub.simulation import Progress, SimulateOptions, simulate
 
@@ -66,6 +66,7 @@ def quickstart(
     """
     if respondents < 2:
         raise OptionError(f"the quickstart needs at least 2 respondents, got {respondents}")
+    check_extras()
     root = Path(folder)
     people, humans = Anthology.load(), Respondents.load(HUMAN_SOURCE)
     survey = Survey.load(SURVEY).select(items)
@@ -79,8 +80,8 @@ def quickstart(
     opened, runs = open_model(model), {}
     for name, (cast, conditioning) in casts.items():
         options, callback = SimulateOptions(conditioning=conditioning), progress(name) if progress else None
-        folder = root / "runs" / name
-        answers = simulate(cast, survey, opened, seed=seed, options=options, folder=folder, progress=callback)
+        run = root / "runs" / name
+        answers = simulate(cast, survey, opened, seed=seed, options=options, folder=run, progress=callback)
         runs[name] = evaluate(answers, humans), answers
         publish(runs[name][0], root / "results", answers=answers)
         say(f"   {name}: {_in_words(runs[name][0])}")
@@ -125,7 +126,7 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def _show_search(people: Anthology, say: Callable[[str], None]) -> None:
-    query = "lost a job when the plant closed"
+    query = "sings in the church choir"
     say(f"2. Search: people of the Midwest, '{query}'")
     for persona in people.where(region="Midwest").search(query, k=3):
         excerpt = " ".join((persona.passage or "").split())[:90]

@@ -176,7 +176,7 @@ def write_report(
         ...     page.name, sorted(file.stem for file in page.parent.glob("*.png"))
         ('report.html', ['answers', 'correlations', 'headline'])
     """
-    _check_extras()
+    check_extras()
     _check_inputs(result, answers, humans, cast)
     result = replace(result, metrics=tuple(map(_finite, result.metrics)))
     plots = {plot.name: plot for plot in _plots(result, answers, humans, cast)}
@@ -187,7 +187,12 @@ def write_report(
     return Path(folder) / PAGE
 
 
-def _check_extras() -> None:
+def check_extras() -> None:
+    """Check that the packages that reports need are there.
+
+    Raises:
+        MissingExtraError: If one is not.
+    """
     for package in ("matplotlib", "jinja2"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "plots", "reports")
@@ -249,8 +254,8 @@ def _context(
         "wording": {} if answers is None else {question.key: question.text for question in answers.survey.questions},
         "undefined_cells": _undefined_cells(answers, humans),
         "cast": cast,
-        "has_personas": _has_personas(cast),
-        "diagnostics": _diagnostics(cast),
+        "has_personas": bool(_inputs(result).get("matching")) or _has_personas(cast),
+        "diagnostics": _diagnostics(_inputs(result).get("matching") or (cast.diagnostics if cast else {})),
         "provenance": _provenance(result),
         "provenance_json": json.dumps(result.provenance, indent=1, ensure_ascii=False, default=str),
         "notes": _notes(result, humans),
@@ -423,9 +428,8 @@ def _has_personas(cast: Matching | None) -> bool:
     return cast is not None and any(role.persona for role in cast.roles)
 
 
-def _diagnostics(cast: Matching | None) -> list[tuple[str, str, str]]:
+def _diagnostics(found: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """Return label, figure and meaning of each known diagnostic."""
-    found = {} if cast is None else cast.diagnostics
     known = [(name, words) for name, words in DIAGNOSTIC_WORDS.items() if name in found]
     return [(label, _diagnostic(name, found[name]), meaning) for name, (label, meaning) in known]
 

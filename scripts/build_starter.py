@@ -22,7 +22,7 @@ SOURCE = ROOT / "scripts" / "starter"
 RELEASE = "1.0.0"
 PROVENANCE = {
     "source": "anthology-hub starter collection",
-    "generator": "large language model, one story at a time from a synthetic profile",
+    "generator": "large language model, from a synthetic profile",
     "generator_revision": "2026-11",
     "prompt_id": "anthology-natural-v1",
     "method": "author",

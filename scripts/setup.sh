@@ -19,9 +19,14 @@ setup() {
   # Installed again when the dependencies change, not when the code does: the install is editable.
   wanted=$(cat pyproject.toml constraints.txt scripts/setup.sh | cksum)
   if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
-  if [ ! -x .venv/bin/python ]; then
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
-    "$python" -m venv .venv || { echo "The venv could not be made: is the package python3-venv installed?" >&2; exit 1; }
+    rm -rf .venv
+    "$python" -m venv .venv || {
+      rm -rf .venv
+      echo "The venv could not be made: is the package python3-venv installed?" >&2
+      exit 1
+    }
   fi
   echo "Installing into .venv (some 2 GB the first time) ..."
   local pip=".venv/bin/python -m pip --disable-pip-version-check -q"

@@ -477,7 +477,9 @@ def test_a_view_is_saved_in_its_order_with_only_what_belongs_to_it(starter, enco
         mine, theirs = view.search(text, 8, encoder=encoder), back.search(text, 8, encoder=encoder)
         assert mine.ids == theirs.ids
         np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
-    assert f"{len(view)} personas, release 2.0.0, licence CC-BY-4.0" in (tmp_path / "south" / "README.md").read_text()
+    card = (tmp_path / "south" / "README.md").read_text()
+    assert f"A selection:** 30 of the 150 personas of {starter.identity}." in card
+    assert card.endswith((DATA / "starter" / "README.md").read_text()[-2_000:])
 
 
 def test_size_of_the_collection_is_told_in_the_hubs_classes(tmp_path):
@@ -653,7 +655,9 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(few, tmp_p
     (tmp_path / "mine" / "thesis.txt").write_text("ten years of work")
     with pytest.raises(OptionError) as caught:
         few.save(tmp_path / "mine")
-    assert str(caught.value) == f"{tmp_path / 'mine'} is not empty and is no collection: give a new folder"
+    assert str(caught.value) == (
+        f"{tmp_path / 'mine'} holds what is no part of a collection, such as thesis.txt: give a new folder"
+    )
     with pytest.raises(OptionError, match=r"thesis.txt is a file: give a new folder"):
         few.save(tmp_path / "mine" / "thesis.txt")
     assert contents(tmp_path) == {"mine/thesis.txt": b"ten years of work"}
@@ -684,7 +688,7 @@ def test_a_new_release_replaces_the_old_one_whole(few, saved):
     part = Anthology.load(saved).where(region="South").save(saved, release="2.0.0")
     assert part.ids == Anthology.load(saved).ids == [IDS[2]]
     assert part.identity.startswith("few@2.0.0#")
-    assert "CHANGELOG.md" not in contents(saved)
+    assert "1 personas, release 2.0.0" in (saved / "README.md").read_text()
     assert [p.name for p in saved.parent.iterdir()] == ["people"]
 
 
@@ -730,3 +734,21 @@ def test_a_process_killed_while_saving_leaves_the_old_collection_and_no_other(sa
             Anthology.load(stray)
     # The next save is not hindered by what was left.
     assert Anthology.load(saved).where(region="South").save(saved).ids == [IDS[2]]
+
+
+def test_card_and_changelog_go_along_when_a_loaded_collection_is_saved(starter, tmp_path):
+    saved = tmp_path / "copy"
+    starter.save(saved)
+    for name in ("README.md", "CHANGELOG.md"):
+        assert (saved / name).read_text() == (DATA / "starter" / name).read_text()
+    starter.save(saved, card="# Another card\n")
+    assert (saved / "README.md").read_text().endswith("---\n\n# Another card\n")
+
+
+def test_saving_never_removes_what_is_no_part_of_the_collection(starter, tmp_path):
+    folder = tmp_path / "mine"
+    starter.save(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match=r"notes\.txt"):
+        starter.sample(3).save(folder)
+    assert (folder / "notes.txt").read_text() == "mine" and len(Anthology.load(folder)) == len(starter)

@@ -507,6 +507,7 @@ def test_a_result_names_its_run_model_method_and_reference(gss, spending, starte
     assert (result.developer, result.model, result.method) == ("scripted", "uniform", "bio")
     assert (result.n, result.n_humans, result.survey) == (12, 2348, "gss-national-spending")
     assert result.run_id == answers.provenance["run_id"] and result.created == answers.provenance["started"]
+    digest = result.provenance["evaluation"]["humans_digest"]
     assert result.provenance["evaluation"] == {
         "weighting": "paper",
         "splits": 5,
@@ -515,6 +516,7 @@ def test_a_result_names_its_run_model_method_and_reference(gss, spending, starte
         "seed": 4,
         "humans": "gss-2018",
         "humans_source": gss.source,
+        "humans_digest": digest,
     }
     assert [metric.name for metric in result.metrics] == ["wd", "wd_normalised", "fro", "alpha"]
 
@@ -577,3 +579,26 @@ def test_options_out_of_range_are_refused_with_the_ranges(wrong):
         match=rf"splits must be at least 1, bootstraps at least 2, level between 0 and 1, got {listed}",
     ):
         EvaluateOptions(**wrong)
+
+
+def test_the_reference_people_are_named_by_what_they_said(gss, spending):
+    answers = run(gss.sample(12), spending)
+    first, second = (gss.take(range(at, at + 200)) for at in (0, 200))
+    results = [evaluate(answers, people, options=PAPER) for people in (first, second, first)]
+    digests = [result.provenance["evaluation"]["humans_digest"] for result in results]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_paper_mode_takes_all_items_as_one_scale():
+    humans, survey = Respondents.load("bfi").take(range(400)), Survey.load("bfi")
+    answers = run(humans.take(range(50)), survey)
+    expected = pingouin.cronbach_alpha(frame(codes_of(humans, survey), survey), nan_policy="pairwise")[0]
+    assert evaluate(answers, humans, options=PAPER).metric("alpha").human == pytest.approx(expected, abs=1e-9)
+
+
+def test_items_count_the_people_behind_each_share(gss, spending):
+    result = evaluate(run(gss.sample(12), spending), gss, options=QUICK)
+    for item in result.items:
+        column = gss.answers[item["question"]]
+        assert item["human_counts"] == [int((column == option).sum()) for option in range(3)]
+        assert sum(item["human_counts"]) == item["n_human"]

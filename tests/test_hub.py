@@ -277,10 +277,10 @@ def test_a_revision_or_repository_that_does_not_exist_is_told(repository, tmp_pa
 
 def test_only_new_files_are_committed_to_a_repository_in_one_commit(repository, tmp_path):
     files = {"runs/a.json": b"{}", "big.parquet": b"PAR1", "runs/b.json": b"[1]"}
-    code = f"for _ in range(2): print(hub.add_files('lab/results', {files!r}, message='add'))"
+    code = f"for _ in range(2): print(hub.add_files('hf://lab/results', {files!r}, message='add'))"
     assert asks(repository, tmp_path, code) == [
         f"http://127.0.0.1:{repository.server_port}/datasets/lab/results/commit/{SHA}",
-        "hf://datasets/lab/results",
+        "hf://lab/results",
     ]
     assert repository.files == files
     assert sum("/commit/" in path for _, path in repository.asked) == 1
@@ -290,10 +290,25 @@ def test_only_new_files_are_committed_to_a_repository_in_one_commit(repository, 
 @pytest.mark.parametrize("changed", ["runs/a.json", "big.parquet"])
 def test_a_file_of_a_repository_is_never_changed(repository, tmp_path, changed):
     code = (
-        f"try: hub.add_files('lab/results', {{'new': b'1', {changed!r}: b'other'}}, message='add')\n"
+        f"try: hub.add_files('hf://lab/results', {{'new': b'1', {changed!r}: b'other'}}, message='add')\n"
         "except DataError as error: print(error)"
     )
     assert asks(repository, tmp_path, code) == [
         f"lab/results/{changed} exists with other content: published files are never changed, use a new run"
     ]
     assert repository.files == {"runs/a.json": b"{}", "big.parquet": b"PAR1"}
+
+
+def test_a_path_without_the_scheme_is_a_folder_even_if_it_looks_like_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert hub.add_files("out/results", {"runs/a.json": b"{}"}, message="add") == "out/results"
+    assert (tmp_path / "out/results/runs/a.json").read_bytes() == b"{}"
+
+
+def test_a_repository_that_cannot_be_written_is_told_in_our_own_words(repository, tmp_path):
+    code = (
+        "try: hub.add_files('hf://a/b/c', {'a': b'1'}, message='add')\n"
+        "except DataError as error: print(str(error).splitlines()[0])"
+    )
+    (said,) = asks(repository, tmp_path, code)
+    assert said.startswith("hf://a/b/c cannot be written: Repo id must be")

@@ -131,7 +131,8 @@ def test_bfi_has_the_people_answers_and_traits_of_its_table(bfi):
 
 def test_sources_name_what_can_be_read():
     assert sources().keys() == {"bfi", "gss-2018", "gss-panel"}
-    assert sources()["gss-2018"] == "General Social Survey 2018, national spending battery (stevedata extract)"
+    told = sources()["gss-2018"]
+    assert told.startswith("General Social Survey 2018, national spending battery (stevedata extract). Cite: Davern")
 
 
 def test_an_unknown_source_is_refused_with_the_nearest_and_all_names():

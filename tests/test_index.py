@@ -139,7 +139,7 @@ def test_a_folder_that_is_no_sentence_encoder_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_encoder_of_the_hub_is_told_by_its_commit(tmp_path):
+def test_an_encoder_of_the_hub_has_the_revision_of_the_same_weights_in_a_package(tmp_path, encoder):
     commit, repo = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--lab--encoder"
     (repo / "snapshots").mkdir(parents=True)
     (repo / "refs").mkdir()
@@ -148,7 +148,7 @@ def test_an_encoder_of_the_hub_is_told_by_its_commit(tmp_path):
     code = "from anthology_hub import Encoder; print(Encoder('lab/encoder').card)"
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert f"model='lab/encoder', revision='hub:{commit}'" in done.stdout, done.stderr
+    assert f"model='lab/encoder', revision='{encoder.card.revision}'" in done.stdout, done.stderr
 
 
 # -- index

@@ -295,3 +295,12 @@ def test_ranking_does_not_depend_on_the_order_of_the_results(result, values, ran
     assert [row.wd_normalised for row in rows if row.rank] == sorted(dict.fromkeys(values))
     assert [row.rank for row in rows if row.rank] == list(range(1, len(results) + 1))
     assert rank(random.sample(results, len(results))) == rows
+
+
+def test_a_result_with_too_few_humans_behind_a_share_is_not_published(result, tmp_path):
+    few = replace(result, items=({**result.items[0], "human_counts": [30, 9, 0]}, *result.items[1:]))
+    with pytest.raises(DataError, match="only 9 people chose some option of natenvir.*smallest_cell .now 10."):
+        publish(few, tmp_path)
+    assert not any(tmp_path.iterdir())
+    publish(few, tmp_path, smallest_cell=9)
+    assert len(read_results(tmp_path)) == 1

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from anthology_hub.models import Sampling
 from anthology_hub.models.local import LONG, SHARE, LocalModel, PrefixCache, convert_gguf
 from anthology_hub.prompts import Prompt, question_text
 from anthology_hub.schema import Survey
+from anthology_hub.weights import fingerprint
 
 logging.disable_progress_bar()
 END = "<end>"
@@ -653,15 +655,48 @@ def test_a_copy_of_a_converted_file_is_found_by_content(tmp_path, monkeypatch):
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path):
+def test_a_model_of_the_hub_is_known_by_its_weights(tmp_path):
     # The hub's own cache layout, as the official client leaves it after a download.
     commit = "0123456789abcdef0123456789abcdef01234567"
     repo = tmp_path / "hub" / "models--lab--tiny"
-    save_tiny(repo / "snapshots" / commit)
+    saved = save_tiny(repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     code = "from anthology_hub.models.local import LocalModel; print(LocalModel('lab/tiny').card.revision)"
     env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     env.pop("HF_HUB_CACHE", None)
     shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
-    assert shown.strip() == f"hub:{commit}"
+    assert shown.strip() == fingerprint(str(saved))
+
+
+def test_letters_are_found_where_the_tokenizer_puts_a_space_before_every_text(tmp_path):
+    # As Llama 2 and Mixtral do: "A" alone is the token of " A", but after a bracket the letter is another token.
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+    folder = save_tiny(tmp_path)
+    tokenizer.save_pretrained(folder)
+    model = LocalModel(str(folder), device="cpu")
+    prompt = Prompt(context="I farm.", turns=(), question="Question: Tea?", start="(")
+    whole = model.encode(prompt)
+    after = {letter: model._tokenizer(prompt.as_text() + letter)["input_ids"] for letter in "AB"}
+    tokens = model.option_tokens(("A", "B"), "(")
+    for letter, found in zip("AB", tokens, strict=True):
+        assert after[letter][:-1] == whole and after[letter][-1] in found
+    scores = np.exp(plain(model._model, [whole])[0].astype(np.float64))
+    (choice,) = model.choose([prompt], ["AB"], Sampling())
+    assert choice.mass == pytest.approx(sum(scores[found].sum() for found in tokens) / scores.sum(), abs=1e-5)
+
+
+def test_replies_of_different_length_keep_every_story_in_the_cache(folder):
+    model = LocalModel(str(folder), device="cpu")
+    stories = ["A long story about a farm. " * 12, "Quite another story about the sea. " * 10, "The third. " * 40]
+    prompts = [Prompt(context=story, turns=(), question="Question: Tea?") for story in stories]
+    texts = model.complete(prompts, Sampling(max_tokens=12, stop=("e", "a")), seeds=[1, 2, 3])
+    # One is asked again alone, as after a reply that cannot be parsed.
+    texts[1:2] = model.complete(prompts[1:2], Sampling(max_tokens=5), seeds=[9])
+    asked = model.tokens_computed
+    turns = [((prompt.question, text),) for prompt, text in zip(prompts, texts, strict=True)]
+    later = [replace(prompt, turns=turn, question="Milk?") for prompt, turn in zip(prompts, turns, strict=True)]
+    rows = [model.encode(prompt) for prompt in later]
+    np.testing.assert_allclose(model._cache.advance(rows), plain(model._model, rows), atol=1e-4)
+    assert model.tokens_computed - asked < 3 * 60 < min(len(model.encode(prompt)) for prompt in prompts)

@@ -396,9 +396,10 @@ def test_a_matching_digest_tells_who_plays_whom_and_ignores_how_it_was_found():
     persona = Persona(persona_id="p", backstory="I am.")
     role = Role(respondent_id="r1", weight=1.0, traits={"age": "old", "sex": "f"}, persona=persona)
     cast = Matching(roles=(role,), method="greedy")
-    turned = replace(role, traits={"sex": "f", "age": "old"}, weight=2.0)
+    turned = replace(role, traits={"sex": "f", "age": "old"}, log_weight=-2.0)
     assert cast.digest == replace(cast, roles=(turned,), method="optimal").digest
     assert cast.digest != replace(cast, roles=(replace(role, persona=None),)).digest
+    assert cast.digest != replace(cast, roles=(replace(role, weight=2.0),)).digest
     assert cast.digest != replace(cast, roles=(replace(role, traits={"age": "young", "sex": "f"}),)).digest
     assert len(cast) == 1
 

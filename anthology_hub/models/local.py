@@ -71,7 +71,7 @@ class LocalModel:
         self.card = ModelCard(
             developer=developer,
             model=model,
-            revision=_commit(source) if found.kind == "hub" else weights.fingerprint(found.source),
+            revision=weights.revision(found),
             layout="chat" if self._chat else "text",
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=device,
@@ -95,10 +95,10 @@ class LocalModel:
         Raises:
             OptionError: If an option is no single token of this model, or two options are the same one.
         """
-        wanted = [self._option_tokens(tuple(letters)) for letters in options]
+        wanted = [self.option_tokens(tuple(letters), p.start) for p, letters in zip(prompts, options, strict=True)]
         logits = self._cache.advance([self.encode(prompt) for prompt in prompts])
-        probs = _softmax(logits / sampling.temperature)
-        return [_choice(row, tokens) for row, tokens in zip(probs, wanted, strict=True)]
+        probs = softmax(logits / sampling.temperature)
+        return [as_choice(row, tokens) for row, tokens in zip(probs, wanted, strict=True)]
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, *, seeds: Sequence[int]) -> list[str]:
         """Return one sampled reply per prompt, up to a stop string, the end token or `max_tokens`."""
@@ -108,7 +108,7 @@ class LocalModel:
         open_rows = list(range(len(rows)))
         for _ in range(sampling.max_tokens):
             logits = self._cache.advance([rows[at] for at in open_rows])
-            probs = _softmax(logits / sampling.temperature)
+            probs = softmax(logits / sampling.temperature)
             still = []
             for at, row_probs in zip(open_rows, probs, strict=True):
                 token = _draw(row_probs, sampling.top_p, draws[at].random())
@@ -124,17 +124,28 @@ class LocalModel:
         ends = self._model.generation_config.eos_token_id
         return token in (ends if isinstance(ends, list) else [ends]) or any(s in text.lstrip() for s in sampling.stop)
 
-    def _option_tokens(self, letters: tuple[str, ...]) -> list[list[int]]:
-        found = []
-        for letter in letters:
-            variants = [self._tokenizer(v, add_special_tokens=False)["input_ids"] for v in (letter, f" {letter}")]
-            single = sorted({ids[0] for ids in variants if len(ids) == 1})
-            if not single:
+    def option_tokens(self, letters: tuple[str, ...], start: str = "") -> list[list[int]]:
+        """Return for each option the tokens that say it: by itself, after a space, and right after the answer's start.
+
+        Raises:
+            OptionError: If an option is no single token, or two options share one.
+        """
+        found = [sorted(self._single_tokens(letter, start)) for letter in letters]
+        for letter, tokens in zip(letters, found, strict=True):
+            if not tokens:
                 raise OptionError(f"the option {letter!r} is not a single token of {self.card.model}: use letters")
-            found.append(single)
         if len({token for single in found for token in single}) != sum(map(len, found)):
             raise OptionError(f"the options {letters} share tokens of {self.card.model}: use different letters")
         return found
+
+    def _single_tokens(self, letter: str, start: str) -> set[int]:
+        def ids(text: str) -> list[int]:
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        tokens = {variant[0] for variant in (ids(letter), ids(f" {letter}")) if len(variant) == 1}
+        # Some tokenizers put a space before every text: after a bracket the letter is then another token.
+        before, after = ids(start), ids(start + letter)
+        return tokens | ({after[-1]} if start and after[:-1] == before else set())
 
 
 class PrefixCache:
@@ -174,7 +185,12 @@ class PrefixCache:
                 return logits
             # Within what all share, some may share more: a system prompt first, then each backstory.
             sources, shared = self._match(rows)
-        return self._append(rows, sources, shared)
+        # While some rows are decoded or asked again, the others rest in the cache: the next question needs them.
+        idle = [source for source in range(len(self._rows)) if source not in sources]
+        if max(len(row) - n for row, n in zip(rows, shared, strict=True)) >= SHARE:
+            idle = []
+        resting = [self._rows[source] for source in idle]
+        return self._append([*rows, *resting], [*sources, *idle], [*shared, *map(len, resting)])[: len(rows)]
 
     def _match(self, rows: list[NDArray[np.int64]]) -> tuple[list[int], list[int]]:
         """Find for each row the cached row with the longest common beginning; the last token is always computed."""
@@ -288,15 +304,6 @@ def _commons(rows: list[NDArray[np.int64]], shared: list[int]) -> list[NDArray[n
     return [
         row[: end or max(shared[g[0]] + 1, len(row) - rest)] for row, g, end in zip(firsts, groups, ends, strict=True)
     ]
-
-
-def _commit(name: str) -> str:
-    """Return the hub's commit of a model that is in the local cache, as `hub:` and its id."""
-    from transformers.utils import cached_file, extract_commit_hash
-
-    # The folder of the cache is named after the commit; the loaded config no longer tells it.
-    file = cached_file(name, "config.json", local_files_only=True)
-    return f"hub:{extract_commit_hash(file, None)}"
 
 
 def convert_gguf(file: Path) -> Path:
@@ -417,12 +424,14 @@ def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of logits over the last axis, in double precision."""
     shifted = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float64))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
-def _choice(probs: NDArray[np.float64], tokens: list[list[int]]) -> Choice:
+def as_choice(probs: NDArray[np.float64], tokens: list[list[int]]) -> Choice:
+    """Read the options off next-token probabilities; each option is the sum over its tokens."""
     masses = [float(probs[single].sum()) for single in tokens]
     mass = sum(masses)
     even = 1 / len(masses)
