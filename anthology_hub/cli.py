@@ -500,7 +500,7 @@ def _print_metric(metric: Metric) -> None:
     cells = "".join(f"{_figure(value):>{width}}" for value, width in zip(figures, (8, 9, 9, 9), strict=True))
     label = {"wd": "WD (option steps)", "wd_normalised": "WD normalised", "fro": "Fro", "alpha": "alpha"}[metric.name]
     human = f"  humans {metric.human:.3f}" if metric.human is not None else ""
-    between = f"[{_figure(metric.low)}, {_figure(metric.high)}]"
+    between = f"[{_figure(metric.low)}, {_figure(metric.high)}]" if metric.low is not None else ""
     click.echo(f"{label:22}{_figure(metric.value):>8}  {between:18}{cells}{human}")
     if metric.note:
         click.echo(f"  {metric.note}")

@@ -401,8 +401,9 @@ class Anthology:
     def save(self, folder: str | Path, *, release: str | None = None, card: str = "", changelog: str = "") -> Anthology:
         """Write this view as a release folder: whole or not at all.
 
-        The same content gives the same bytes. An existing collection folder is replaced only by a complete new one;
-        any other folder that is not empty is refused.
+        The same content gives the same bytes. An existing collection folder is replaced only by a complete new one; a
+        folder that holds anything else is refused. A kill in the moment of replacing leaves the old folder whole beside
+        its place, as `.NAME-old-*/old`.
 
         Args:
             folder: Where to.

@@ -70,8 +70,8 @@ def frobenius(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 def cronbach_alpha(covariance: ArrayLike) -> NDArray[np.float64]:
     """Return Cronbach's alpha from a covariance matrix: k/(k-1) * (1 - trace/sum).
 
-    1 is perfect consistency, 0 none, negative values are possible. NaN for a single item or where all are constant.
-    Higher is not better here: compare with the humans' own alpha.
+    1 is perfect consistency, 0 none, negative values are possible. NaN for a single item, where an item is constant,
+    or where the items cancel each other. Higher is not better here: compare with the humans' own alpha.
 
     Args:
         covariance: Shape (..., k, k).
@@ -82,10 +82,13 @@ def cronbach_alpha(covariance: ArrayLike) -> NDArray[np.float64]:
     """
     c = np.asarray(covariance, dtype=np.float64)
     k = c.shape[-1]
-    trace, total = np.trace(c, axis1=-2, axis2=-1), c.sum(axis=(-2, -1))
+    variances = np.diagonal(c, axis1=-2, axis2=-1)
+    trace, total = variances.sum(axis=-1), c.sum(axis=(-2, -1))
+    # Relative bounds: what is zero but for rounding must not become a ratio of two roundings.
+    varies = (variances > 1e-9 * variances.max(axis=-1, keepdims=True)).all(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha = k / np.float64(k - 1) * (1 - trace / total)
-    return np.where((k > 1) & (total > 0), alpha, np.nan)
+    return np.where((k > 1) & varies & (total > 1e-9 * trace), alpha, np.nan)
 
 
 def interval(

@@ -414,7 +414,12 @@ def test_constant_simulated_items_have_no_value_but_a_reason_in_words(options):
     fro = result.metric("fro")
     assert (fro.value, fro.low, fro.high) == (None, None, None) and fro.floor is not None
     assert fro.note == "Correlations are undefined: only one option occurs among the simulated answers to C1, C3."
-    assert result.metric("wd").value is not None and result.metric("alpha").value is not None
+    alpha = result.metric("alpha")
+    assert (alpha.value, alpha.low, alpha.high) == (None, None, None) and alpha.human is not None
+    assert (
+        alpha.note == "The simulated alpha is undefined: only one option occurs among the simulated answers to C1, C3."
+    )
+    assert result.metric("wd").value is not None
 
 
 @pytest.mark.parametrize("options", [QUICK, PAPER])

@@ -227,13 +227,13 @@ def test_constant_items_have_no_correlation_and_no_alpha_whatever_the_weights(se
     assert np.isnan(cronbach_alpha(moments.covariance)).all()
 
 
-def test_one_constant_item_leaves_the_other_correlations_and_alpha_as_pandas_and_pingouin_have_them():
+def test_one_constant_item_leaves_the_other_correlations_as_pandas_has_them_and_no_alpha():
     codes = draw_codes(np.random.default_rng(1), 50, [4, 4, 4])
     codes[:, 1] = 2
     moments = AnswerTable(codes, [4, 4, 4]).moments(ones(50))
     np.testing.assert_allclose(moments.correlation[0], frame(codes).corr(), atol=1e-9)
     assert np.isnan(moments.correlation[0][1]).all() and np.isfinite(moments.correlation[0][0, 2])
-    assert cronbach_alpha(moments.covariance)[0] == pytest.approx(pingouin.cronbach_alpha(frame(codes))[0])
+    assert np.isnan(cronbach_alpha(moments.covariance)[0])
 
 
 def test_a_pair_that_nobody_answered_together_is_undefined_and_the_rest_is_not():
@@ -341,3 +341,10 @@ def test_a_bootstrap_of_nothing_is_refused_with_the_needs(n, draws):
 def test_a_sample_larger_than_the_people_is_refused_with_the_range(size):
     with pytest.raises(OptionError, match=rf"cannot draw {size} of 5 people: allowed are 1 to 5"):
         subsamples(5, size, 3)
+
+
+def test_items_that_cancel_but_for_rounding_have_no_alpha():
+    # Three people whose two items move against each other: the sum of the scale varies by rounding only.
+    covariance = np.array([[1 / 3, -1 / 3], [-1 / 3, 1 / 3 + 1e-16]])
+    assert np.isnan(cronbach_alpha(covariance))
+    assert cronbach_alpha(covariance + np.eye(2) * 1e-3) < -100
