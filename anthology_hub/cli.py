@@ -347,8 +347,7 @@ def show_command(name: str, collection: str, revision: str | None, conditions: t
         _print_tree(shown)
 
 
-# -- what the commands share
-# ---------------------------------------------------------------------------------------------
+# -- what the commands share -----------------------------------------------------------------------------------------
 
 
 def _people(collection: str, revision: str | None, conditions: Sequence[str]) -> Anthology:

@@ -495,8 +495,7 @@ def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:
     return table.take(order[at[order] >= 0])
 
 
-# -- tables
-# --------------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------------------------
 
 
 def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str]) -> tuple[pa.Table, pa.Table]:
@@ -617,8 +616,7 @@ def _embed(store: _Store, encoder: Encoder, *, progress: bool) -> pa.Table:
     )
 
 
-# -- folder
-# --------------------------------------------------------------------------------------------------------------
+# -- folder ----------------------------------------------------------------------------------------------------------
 
 
 def _write_store(store: _Store, folder: Path) -> None:

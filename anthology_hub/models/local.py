@@ -90,15 +90,17 @@ class LocalModel:
         return list(self._tokenizer(text + prompt.start, add_special_tokens=False)["input_ids"])
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
-        """Return the next-token probability of each option, with or without a space before it.
+        """Return the next-token probability of each option, over all tokens that say it (see `option_tokens`).
 
         Raises:
             OptionError: If an option is no single token of this model, or two options are the same one.
         """
-        wanted = [self.option_tokens(tuple(letters), p.start) for p, letters in zip(prompts, options, strict=True)]
+        asked = [(tuple(letters), prompt.start) for prompt, letters in zip(prompts, options, strict=True)]
+        # Most prompts of a batch have the same letters: each set is looked up once.
+        tokens_of = {letters: self.option_tokens(*letters) for letters in set(asked)}
         logits = self._cache.advance([self.encode(prompt) for prompt in prompts])
         probs = softmax(logits / sampling.temperature)
-        return [as_choice(row, tokens) for row, tokens in zip(probs, wanted, strict=True)]
+        return [as_choice(row, tokens_of[letters]) for row, letters in zip(probs, asked, strict=True)]
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, *, seeds: Sequence[int]) -> list[str]:
         """Return one sampled reply per prompt, up to a stop string, the end token or `max_tokens`."""
