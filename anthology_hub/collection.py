@@ -6,24 +6,32 @@ return an Anthology again, so they chain, and the filter always runs before the 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anthology_hub import hub
-from anthology_hub.errors import DataError, EmptyError, IntegrityError, OptionError, UnknownNameError
-from anthology_hub.index import ENCODER, Encoder, EncoderCard, Index
-from anthology_hub.schema import DATA, MISSING, SCHEMA_VERSION, Codebook, Persona, digest, read_json
+from anthology_hub.changes import Changes, compare, with_entry
+from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
+from anthology_hub.index import ENCODER, Encoder
+from anthology_hub.release import (
+    MANIFEST,
+    SMALLEST_CELL,
+    VERSION,
+    Embedding,
+    Release,
+    Rows,
+    positions,
+    read_release,
+    save_release,
+    validate,
+)
+from anthology_hub.schema import DATA, Codebook, Persona
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,85 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STARTER = "starter"
-MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-"""The Hub's names for numbers of rows."""
 CONFIDENCE = 0.5
 """A trait column holds the top level only where its probability is at least this; else it is null."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Embedding:
-    """Passage vectors of one encoder, ordered as the personas and then by passage."""
-
-    card: EncoderCard
-    table: pa.Table
-    """persona_id, passage, start, end, vector."""
-    index_file: Path | None = None
-    """A FAISS file of the same vectors that the manifest vouches for."""
-
-    @cached_property
-    def index(self) -> Index:
-        """The searchable index."""
-        column = self.table["vector"].combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return Index(np.asarray(flat, dtype=np.float32).reshape(-1, self.card.dimension), file=self.index_file)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Store:
-    """Everything a collection holds; shared by all its views."""
-
-    name: str
-    release: str
-    licence: str
-    codebook: Codebook
-    personas: pa.Table
-    annotations: pa.Table
-    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
-    digest: str = ""
-    card: str = ""
-    """Body of the dataset card, below the YAML."""
-    changelog: str = ""
-
-    @cached_property
-    def ids(self) -> list[str]:
-        return list(self.personas["persona_id"].to_pylist())
-
-    @cached_property
-    def row_of(self) -> dict[str, int]:
-        return {persona_id: row for row, persona_id in enumerate(self.ids)}
-
-    @cached_property
-    def _made(self) -> dict[tuple[str, str], Any]:
-        # A cache of the store's own: it goes when the last view goes.
-        return {}
-
-    def probs(self, trait: str) -> NDArray[np.float32]:
-        """Probabilities, shape (personas, levels); NaN rows where there is no annotation."""
-        if ("probs", trait) not in self._made:
-            self._made["probs", trait] = self._read_probs(trait)
-        return cast("NDArray[np.float32]", self._made["probs", trait])
-
-    def codes(self, trait: str) -> NDArray[np.int16]:
-        """Position of the level in the trait column, MISSING where it is null."""
-        if ("codes", trait) not in self._made:
-            levels = {level: at for at, level in enumerate(self.codebook.trait(trait).levels)}
-            codes = [levels.get(level, MISSING) for level in self.personas[trait].to_pylist()]
-            self._made["codes", trait] = np.array(codes, dtype=np.int16)
-        return cast("NDArray[np.int16]", self._made["codes", trait])
-
-    def _read_probs(self, trait: str) -> NDArray[np.float32]:
-        import pyarrow.compute as pc
-
-        levels = self.codebook.trait(trait).levels
-        found = self.annotations.filter(pc.field("trait") == trait).select(["persona_id", "levels", "probs"])
-        table = np.full((len(self.ids), len(levels)), np.nan, dtype=np.float32)
-        for persona_id, named, probs in zip(*(column.to_pylist() for column in found.columns), strict=True):
-            table[self.row_of[persona_id]] = 0
-            table[self.row_of[persona_id], [levels.index(level) for level in named]] = probs
-        return table
 
 
 class Anthology:
@@ -122,7 +54,7 @@ class Anthology:
         (3, 'South', True)
     """
 
-    def __init__(self, store: _Store, rows: NDArray[np.int64], scores: NDArray[np.float64] | None = None) -> None:
+    def __init__(self, store: Release, rows: NDArray[np.int64], scores: NDArray[np.float64] | None = None) -> None:
         """Not for users: see `load` and `from_records`."""
         self._store, self._rows, self._scores = store, rows, scores
         self._passages: dict[int, tuple[int, int]] = {}
@@ -143,8 +75,8 @@ class Anthology:
         """
         own = str(source) != STARTER or (Path(source) / MANIFEST).is_file()
         shipped = source if own else DATA / STARTER
-        snapshot = hub.pull(shipped, revision=revision)
-        return _of(_read_store(snapshot.folder))
+        snapshot = hub.locate(shipped, revision=revision)
+        return _of(read_release(snapshot))
 
     @classmethod
     def from_records(
@@ -179,13 +111,13 @@ class Anthology:
         if not rows:
             raise EmptyError("a collection needs at least one backstory")
         personas, annotations = _tables(rows, codebook, dict(provenance or {}))
-        store = _Store(
+        store = Release(
             name=name,
-            release="0.0.0",
+            version="0.0.0",
             licence=licence,
             codebook=codebook,
-            personas=personas,
-            annotations=annotations,
+            personas=Rows(personas),
+            annotations=Rows(annotations),
         )
         return _of(store)
 
@@ -197,7 +129,7 @@ class Anthology:
         if known is not None and known.card == encoder.card:
             return self
         table = _embed(self._store, encoder, progress=progress)
-        embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, table=table)}
+        embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
         return self._view(self._rows, self._scores, store=replace(self._store, embeddings=embeddings))
 
     # -- what it is --------------------------------------------------------------------------------------------------
@@ -207,7 +139,7 @@ class Anthology:
 
     def __repr__(self) -> str:
         short = f", {self.shortfall} fewer than asked" if self.shortfall else ""
-        return f"<Anthology {self.identity}: {len(self)} of {len(self._store.ids)} personas{short}>"
+        return f"<Anthology {self.identity}: {len(self)} of {len(self._store.personas)} personas{short}>"
 
     def __iter__(self) -> Iterator[Persona]:
         return (self[at] for at in range(len(self)))
@@ -215,7 +147,7 @@ class Anthology:
     def __getitem__(self, at: int) -> Persona:
         """Return the persona at a position of this view."""
         row = int(self._rows[at])
-        values = self._store.personas.slice(row, 1).to_pylist()[0]
+        values = self._store.personas.row(row)
         span = self._passages.get(row)
         return Persona(
             persona_id=values["persona_id"],
@@ -233,7 +165,12 @@ class Anthology:
     @property
     def identity(self) -> str:
         """Name, release and the first 12 digits of the manifest's digest (`unsaved` before the first save)."""
-        return f"{self._store.name}@{self._store.release}#{self._store.digest[:12] or 'unsaved'}"
+        return f"{self._store.name}@{self._store.version}#{self._store.digest[:12] or 'unsaved'}"
+
+    @property
+    def origin(self) -> str:
+        """The release on a hub, `hf://namespace/name@commit`; empty for others: a folder's path is nobody's business."""
+        return self._store.source if self._store.source.startswith(hub.SCHEME) else ""
 
     @property
     def ids(self) -> list[str]:
@@ -261,13 +198,13 @@ class Anthology:
         """Return the annotations of one persona: trait, levels, probs, method, evidence ..."""
         import pyarrow.compute as pc
 
-        return list(self._store.annotations.filter(pc.field("persona_id") == persona_id).to_pylist())
+        return list(self._store.annotations.table.filter(pc.field("persona_id") == persona_id).to_pylist())
 
     def to_dataset(self) -> Dataset:
         """Return the personas of this view as a `datasets.Dataset`."""
         from datasets import Dataset
 
-        return Dataset(self._store.personas.take(self._rows))
+        return Dataset(self._store.personas.table.take(self._rows))
 
     def distribution(self, trait: str) -> NDArray[np.float32]:
         """Return the probability of each level, shape (personas, levels); NaN where there is no annotation.
@@ -417,29 +354,69 @@ class Anthology:
         Raises:
             OptionError: If the folder holds something else, or the release is no version.
         """
-        target = Path(os.path.abspath(folder))  # `.` and `..` have no name to be replaced under
-        if target.exists() and not target.is_dir():
-            raise OptionError(f"{target} is a file: give a new folder")
-        if strange := _strange(target):
-            raise OptionError(f"{target} holds what is no part of a collection, such as {strange}: give a new folder")
-        if release is not None and not re.fullmatch(r"\d+\.\d+\.\d+", release):
-            raise OptionError(f"the release must be 'major.minor.patch' as '1.0.0', got {release!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        try:
-            store = self._subset(release)
-            store = replace(store, card=card or store.card, changelog=changelog or store.changelog)
-            _write_store(store, work)
-            work.chmod(0o755)
-            _swap(work, target)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return Anthology.load(target)
+        return Anthology.load(save_release(self._edition(release, card, changelog), folder))
+
+    def diff(self, older: Anthology) -> Changes:
+        """Return what changed from an older release: rows added, removed, changed, margins moved, version demanded.
+
+        Example:
+            >>> people = Anthology.load("starter")
+            >>> changes = people.diff(people.sample(149))
+            >>> len(changes.added), changes.demands
+            (1, 'minor')
+        """
+        return compare(older._edition(None, "", ""), self._edition(None, "", ""))
+
+    def push(
+        self,
+        repo: str,
+        *,
+        release: str,
+        public: bool = False,
+        card: str = "",
+        changelog: str = "",
+        smallest_cell: int = SMALLEST_CELL,
+    ) -> hub.Commit:
+        """Publish this view as a release of a dataset repository: one commit, then the tag; private unless `public`.
+
+        What changed since the release before is compared, and the version must be high enough for it (data semver). The
+        same release again is a no-op. If somebody else publishes meanwhile, nothing of theirs is lost: this release is
+        compared with theirs and refused if it does not follow.
+
+        Args:
+            repo: `namespace/name`, made if it is not there.
+            release: Name of the tag, such as `v1.2.0`.
+            public: Whether all may see it. Must agree with a repository that is there.
+            card: See `save`.
+            changelog: Entry for this release, Markdown without the heading; drafted from the difference, if not given.
+            smallest_cell: Refuse population shares of the codebook that stand for fewer people of a study than this.
+
+        Raises:
+            DataError: If the token may not write, the release exists with other content, or content is not valid.
+            OptionError: If the version is none, too low, or the visibility another.
+
+        Example:
+            Anthology.load("my-folder").push("lab/people", release="v1.0.0")
+        """
+        version = release.removeprefix("v")
+        if not VERSION.fullmatch(version):
+            raise OptionError(f"the release must be 'vmajor.minor.patch' as 'v1.0.0', got {release!r}")
+        hub.check_rights(repo, public=public)
+        validate(self._edition(version, card, ""), smallest_cell=smallest_cell)
+        with tempfile.TemporaryDirectory() as work:
+
+            def build(tags: Mapping[str, str]) -> Path:
+                entry = f"## {version}\n\n{changelog}\n" if changelog else ""
+                edition = self._edition(version, card, _history(self, repo, version, tags, entry))
+                return save_release(edition, tempfile.mkdtemp(dir=work))
+
+            message = f"Release v{version}: {len(self):,} personas"
+            return hub.publish(repo, build, tag=f"v{version}", manifest=MANIFEST, message=message, public=public)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _view(
-        self, rows: NDArray[np.int64], scores: NDArray[np.float64] | None, *, store: _Store | None = None
+        self, rows: NDArray[np.int64], scores: NDArray[np.float64] | None, *, store: Release | None = None
     ) -> Anthology:
         view = Anthology(store or self._store, rows, scores)
         view._passages = self._passages
@@ -451,27 +428,57 @@ class Anthology:
         slug = ENCODER if ENCODER in self._store.embeddings else next(iter(self._store.embeddings))
         return self._store.embeddings[slug]
 
-    def _subset(self, release: str | None) -> _Store:
-        store = self._store if release is None else replace(self._store, release=release)
-        if len(self) == len(store.ids) and (self._rows == np.arange(len(self))).all():
+    def _edition(self, version: str | None, card: str, changelog: str) -> Release:
+        """This view as a release of its own."""
+        body, history = self._store.documents()
+        store = replace(
+            self._store,
+            version=self._store.version if version is None else version,
+            documents=lambda: (card or body, changelog or history),
+        )
+        if len(self) == len(store.personas) and (self._rows == np.arange(len(self))).all():
             return store
         position = {self._store.ids[row]: at for at, row in enumerate(self._rows)}
         embeddings = {
-            slug: Embedding(card=e.card, table=_reorder(e.table, position)) for slug, e in store.embeddings.items()
+            slug: Embedding(card=e.card, rows=Rows(_reorder(e.rows.table, position)))
+            for slug, e in store.embeddings.items()
         }
-        whole = f"{len(store.ids)} personas of {self.identity}"
+        whole = f"{len(store.personas)} personas of {self.identity}"
         note = f"> **A selection:** {len(self)} of the {whole}. The card of the whole follows.\n\n"
+        selected = card or (note + body if body else "")
         return replace(
             store,
-            card=note + store.card if store.card else "",
-            personas=store.personas.take(self._rows),
-            annotations=_reorder(store.annotations, position),
+            documents=lambda: (selected, changelog or history),
+            personas=Rows(store.personas.table.take(self._rows)),
+            annotations=Rows(_reorder(store.annotations.table, position)),
             embeddings=embeddings,
+            digest="",
+            ids_digest="",
         )
 
 
-def _of(store: _Store) -> Anthology:
-    return Anthology(store, np.arange(store.personas.num_rows, dtype=np.int64))
+def _history(people: Anthology, repo: str, version: str, tags: Mapping[str, str], entry: str) -> str:
+    """The changelog of a release after those that are published, if it may follow them."""
+
+    def number(tag: str) -> tuple[int, ...]:
+        return tuple(map(int, tag.removeprefix("v").split(".")))
+
+    older = [tag for tag in tags if number(tag) < number(version)]
+    newer = [tag for tag in tags if number(tag) > number(version)]
+    if newer and f"v{version}" not in tags:
+        raise OptionError(f"{repo} has {newer[-1]} already: a release below it cannot be added, give a higher one")
+    _, own = people._store.documents()
+    if not older:
+        return with_entry(own, entry or f"## {version}\n\nFirst release: {len(people):,} personas.\n")
+    last = Anthology.load(repo, revision=tags[older[-1]])
+    changes = people.diff(last)
+    changes.check(version)
+    _, before = last._store.documents()
+    return with_entry(before, entry or changes.entry(version))
+
+
+def _of(store: Release) -> Anthology:
+    return Anthology(store, np.arange(len(store.personas), dtype=np.int64))
 
 
 def _listed(levels: str | Sequence[str]) -> list[str]:
@@ -483,9 +490,9 @@ def _open_encoder(name: str) -> Encoder:
     return Encoder(name)
 
 
-def _passage_owners(embedding: Embedding, store: _Store) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    ids, starts, ends = (embedding.table[name].to_pylist() for name in ("persona_id", "start", "end"))
-    owners = np.array([store.row_of[persona_id] for persona_id in ids], dtype=np.int64)
+def _passage_owners(embedding: Embedding, store: Release) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    starts, ends = (embedding.rows.column(name).to_pylist() for name in ("start", "end"))
+    owners = positions(embedding.rows.column("persona_id"), store.ids, np.int64)
     return owners, list(zip(starts, ends, strict=True))
 
 
@@ -597,10 +604,10 @@ def _annotation_schema() -> pa.Schema:
     return pa.schema([*names.items(), *((n, text) for n in ("method", "annotator", "annotator_revision", "evidence"))])
 
 
-def _embed(store: _Store, encoder: Encoder, *, progress: bool) -> pa.Table:
+def _embed(store: Release, encoder: Encoder, *, progress: bool) -> pa.Table:
     import pyarrow as pa
 
-    texts = store.personas["backstory"].to_pylist()
+    texts = store.personas.column("backstory").to_pylist()
     spans = [(row, span) for row, text in enumerate(texts) for span in encoder.passages(text)]
     vectors = encoder.encode([texts[row][a:b] for row, (a, b) in spans], progress=progress)
     owners = [row for row, _ in spans]
@@ -614,179 +621,3 @@ def _embed(store: _Store, encoder: Encoder, *, progress: bool) -> pa.Table:
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), encoder.card.dimension),
         }
     )
-
-
-# -- folder ----------------------------------------------------------------------------------------------------------
-
-
-def _write_store(store: _Store, folder: Path) -> None:
-    import faiss
-
-    _write_parquet(store.personas, folder / "personas/train-00000-of-00001.parquet")
-    _write_parquet(store.annotations, folder / "annotations/train-00000-of-00001.parquet")
-    rows = {"personas": store.personas.num_rows, "annotations": store.annotations.num_rows}
-    indexes = {}
-    for slug, embedding in store.embeddings.items():
-        _write_parquet(embedding.table, folder / f"embeddings/{slug}/train-00000-of-00001.parquet")
-        rows[f"embeddings-{slug}"] = embedding.table.num_rows
-        file = f"index/{slug}/flat.faiss"
-        (folder / file).parent.mkdir(parents=True)
-        indexes[slug] = {"file": file, "factory": embedding.index.write(folder / file), "faiss": faiss.__version__}
-    _write_json(folder / CODEBOOK, store.codebook.to_dict())
-    (folder / CARD).write_text(_front_matter(store) + (store.card or _plain_card(store)), encoding="utf-8")
-    if store.changelog:
-        (folder / CHANGELOG).write_text(store.changelog, encoding="utf-8")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "name": store.name,
-        "release": store.release,
-        "licence": store.licence,
-        "rows": rows,
-        "persona_ids_sha256": digest(store.ids),
-        "embeddings": {slug: embedding.card.to_dict() for slug, embedding in store.embeddings.items()},
-        "indexes": indexes,
-        "files": {str(path.relative_to(folder)): _file_record(path) for path in files},
-    }
-    _write_json(folder / MANIFEST, manifest)
-
-
-def _read_store(folder: Path) -> _Store:
-    import pyarrow as pa
-
-    if not (folder / MANIFEST).is_file():
-        raise DataError(f"{folder} is no collection: it has no {MANIFEST}; give a folder written by Anthology.save")
-    manifest = read_json(folder / MANIFEST)
-    if str(manifest.get("schema_version", "")).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        version = manifest.get("schema_version")
-        raise DataError(f"{folder} has schema version {version!r}, this package reads {SCHEMA_VERSION}: update one")
-    try:
-        tables = {name: _read_parquet(folder, manifest, name) for name in ("personas", "annotations")}
-        store = _Store(
-            name=manifest["name"],
-            release=manifest["release"],
-            licence=manifest["licence"],
-            codebook=Codebook.from_dict(read_json(_vouched(folder, manifest, CODEBOOK))),
-            embeddings={slug: _read_embedding(folder, manifest, slug) for slug in manifest["embeddings"]},
-            digest=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
-            card=_card_body(_vouched(folder, manifest, CARD)),
-            changelog=_text(_vouched(folder, manifest, CHANGELOG)) if CHANGELOG in manifest["files"] else "",
-            **tables,
-        )
-    except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise DataError(f"{folder} cannot be read as a collection: {type(error).__name__}: {error}") from error
-    if digest(store.ids) != manifest.get("persona_ids_sha256"):
-        raise IntegrityError(f"the persona ids of {folder} are not those of its manifest: get a fresh copy")
-    # A card that was made here tells release and size, which may change: it is made anew.
-    return replace(store, card="") if store.card == _plain_card(store) else store
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _card_body(path: Path) -> str:
-    """The card without its YAML, which is made anew on saving."""
-    return re.sub(r"\A---\n.*?\n---\n+", "", _text(path), flags=re.DOTALL)
-
-
-def _strange(target: Path) -> str:
-    """Name something in a folder that is not of a collection saved there; empty if there is nothing."""
-    there = [path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()]
-    known = {MANIFEST, *read_json(target / MANIFEST).get("files", ())} if (target / MANIFEST).is_file() else set()
-    return next((name for name in sorted(there) if name not in known), "")
-
-
-def _read_embedding(folder: Path, manifest: Mapping[str, Any], slug: str) -> Embedding:
-    card = EncoderCard(**manifest["embeddings"][slug])
-    index = manifest.get("indexes", {}).get(slug)
-    file = _vouched(folder, manifest, index["file"]) if index else None
-    return Embedding(card=card, table=_read_parquet(folder, manifest, f"embeddings/{slug}"), index_file=file)
-
-
-def _read_parquet(folder: Path, manifest: Mapping[str, Any], config: str) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = [name for name in manifest["files"] if name.startswith(f"{config}/") and name.endswith(".parquet")]
-    table = pa.concat_tables(pq.read_table(_vouched(folder, manifest, name)) for name in sorted(names))
-    return table.cast(pa.schema([(column.name, _as_made(column.type)) for column in table.schema]))
-
-
-def _as_made(kind: pa.DataType) -> pa.DataType:
-    """Parquet calls the entries of a list `element`, Arrow `item`: with one name, saving again gives the same bytes."""
-    import pyarrow as pa
-
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_type, kind.list_size)
-    return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
-
-
-def _vouched(folder: Path, manifest: Mapping[str, Any], name: str) -> Path:
-    """Return a file's path after checking it against the manifest."""
-    record, path = manifest["files"].get(name), folder / name
-    if record is None:
-        raise IntegrityError(f"the manifest of {folder} does not list {name}: the folder is incomplete or altered")
-    if not path.is_file():
-        raise IntegrityError(f"{path} is missing: the manifest lists it, get a fresh copy")
-    if _file_record(path) != record:
-        raise IntegrityError(f"{path} is not the file of the manifest (sha256 differs): get a fresh copy")
-    return path
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True)
-    pq.write_table(
-        table.replace_schema_metadata(None),
-        path,
-        compression="zstd",
-        write_page_index=True,
-        use_content_defined_chunking=True,
-        row_group_size=5_000,
-    )
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size": path.stat().st_size}
-
-
-def _swap(work: Path, target: Path) -> None:
-    """Put a finished folder in place; an old one is moved aside first and removed last."""
-    if not target.exists():
-        os.replace(work, target)
-        return
-    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))
-    os.replace(target, old / "old")
-    try:
-        os.replace(work, target)
-    except BaseException:
-        os.replace(old / "old", target)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _front_matter(store: _Store) -> str:
-    configs = [("personas", "personas", True), ("annotations", "annotations", False)]
-    configs += [(f"embeddings-{slug}", f"embeddings/{slug}", False) for slug in store.embeddings]
-    rows = store.personas.num_rows
-    size = next((name for most, name in SIZES if rows < most), "10M<n<100M")
-    lines = ["---", f"pretty_name: {store.name}", f"license: {store.licence.lower()}", "language:", "- en"]
-    lines += ["size_categories:", f"- {size}", "tags:"]
-    lines += [f"- {tag}" for tag in ("personas", "backstories", "survey-simulation", "synthetic", "anthology-hub")]
-    lines.append("configs:")
-    for name, path, default in configs:
-        lines += [f"- config_name: {name}", *(["  default: true"] if default else [])]
-        lines += ["  data_files:", "  - split: train", f"    path: {path}/train-*.parquet"]
-    return "\n".join([*lines, "---", "", ""])
-
-
-def _plain_card(store: _Store) -> str:
-    return f"# {store.name}\n\n{store.personas.num_rows} personas, release {store.release}, licence {store.licence}.\n"

@@ -1,27 +1,47 @@
-"""A folder to and from a repository at a revision. The only door to huggingface_hub.
+"""Folders and files to and from repositories, each at a revision. The only door to huggingface_hub.
 
-A local folder stands in for a repository everywhere: what is published is a set of new files, what is loaded is a
-folder.
+A local folder stands in for a repository everywhere: what is published is a set of files, what is loaded is a folder.
+
+Every write to a repository is one commit on a parent that was read before, and every failure that may pass (another
+commit in progress, a moved head, a busy server, a lost answer) is met in one way: wait, read the head again, see
+whether the work is done already, else begin anew from there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import random
 import re
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
+from anthology_hub import __version__
 from anthology_hub.errors import DataError, OptionError
+from anthology_hub.weights import cache_dir
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 SCHEME = "hf://"
+TRIES, FIRST_WAIT, LONGEST_WAIT = 12, 0.25, 20.0
+"""How often a write is tried, and the bounds of the waits between, in seconds."""
+RELEASE_TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+"""Tags of this form never move, so what they name may be remembered."""
+PULL_REQUEST = "Add results with anthology_hub"
+"""Title of the pull request in which a stranger's files collect."""
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +49,80 @@ class Snapshot:
     """A folder and the revision it is."""
 
     folder: Path
+    """A repository's folder holds what has been fetched of it."""
     revision: str
     """Commit id on a hub; `folder` for a local folder."""
+    repo: str = ""
+    """`namespace/name`; empty for a local folder."""
+
+    @property
+    def source(self) -> str:
+        """`hf://namespace/name@commit`, or the folder."""
+        return f"{SCHEME}{self.repo}@{self.revision}" if self.repo else str(self.folder)
+
+    def fetch(self, *patterns: str) -> Path:
+        """Bring files of this revision to the disk and return the folder; what is there already costs no request.
+
+        Args:
+            *patterns: Names, or globs, of the files needed; all files, if none is given.
+
+        Raises:
+            DataError: If the hub cannot give them.
+        """
+        if not self.repo or (patterns and all((self.folder / name).is_file() for name in patterns)):
+            return self.folder
+        from huggingface_hub import snapshot_download
+
+        small = bool(patterns) and all(name.endswith((".json", ".md")) for name in patterns)
+        with _translated(f"{self.source} cannot be had from the hub"):
+            got = snapshot_download(
+                self.repo,
+                repo_type="dataset",
+                revision=self.revision,
+                allow_patterns=list(patterns) or None,
+                endpoint=_endpoint(),
+                library_name="anthology_hub",
+                library_version=__version__,
+                tqdm_class=_no_bar() if small else None,
+            )
+        return Path(got)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """Where a change is now."""
+
+    url: str
+    """A folder's path, or the page of the commit, tag or pull request."""
+    revision: str
+    """Commit id on a hub; `folder` for a local folder."""
+    pull_request: int | None = None
+    """Number of the pull request, where the files wait in one."""
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def locate(source: str | Path, *, revision: str | None = None) -> Snapshot:
+    """Say which commit a revision of a dataset repository is, or point at a local folder; nothing is downloaded yet.
+
+    What a release tag (`v1.2.0`) names is remembered, so that it costs no request the next time, and none offline.
+
+    Args:
+        source: A folder, or a dataset repository `namespace/name`, with `hf://` in front or not.
+        revision: Branch, tag or commit of a repository; its main branch, if not given.
+
+    Raises:
+        DataError: If there is no such folder and the name is no repository, or the hub cannot tell.
+        OptionError: If a revision is asked of a local folder, which has none.
+    """
+    if not str(source).startswith(SCHEME) and Path(source).is_dir():
+        if revision is not None:
+            raise OptionError(f"the folder {source} has no revisions: leave out revision={revision!r}")
+        return Snapshot(folder=Path(source), revision="folder")
+    repo = _repo_name(source)
+    sha = revision if revision and _COMMIT.fullmatch(revision) else _remembered(repo, revision)
+    return Snapshot(folder=_cached(repo, sha), revision=sha, repo=repo)
 
 
 def pull(source: str | Path, *, revision: str | None = None, patterns: list[str] | None = None) -> Snapshot:
@@ -39,48 +131,115 @@ def pull(source: str | Path, *, revision: str | None = None, patterns: list[str]
     The revision is resolved to a commit first and that commit is what is downloaded.
 
     Args:
-        source: A folder, or a dataset repository `namespace/name`, with `hf://` in front or not.
-        revision: Branch, tag or commit of a repository.
+        source: See `locate`.
+        revision: See `locate`.
         patterns: Globs of the files needed; all, if not given.
 
     Raises:
-        DataError: If there is no such folder and the name is no repository, or the hub cannot give it.
-        OptionError: If a revision is asked of a local folder, which has none.
+        DataError: See `locate`.
+        OptionError: See `locate`.
     """
-    if Path(source).is_dir():
-        if revision is not None:
-            raise OptionError(f"the folder {source} has no revisions: leave out revision={revision!r}")
-        return Snapshot(folder=Path(source), revision="folder")
-    repo = str(source).removeprefix(SCHEME)
-    if not _REPO.fullmatch(repo):
-        raise DataError(f"{source} is neither a folder nor a repository name like 'namespace/name'")
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        sha = HfApi().dataset_info(repo, revision=revision).sha or str(revision)
-        folder = snapshot_download(repo, repo_type="dataset", revision=sha, allow_patterns=patterns)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise DataError(f"the dataset {source!r}{at} cannot be had from the hub: {error}") from error
-    return Snapshot(folder=Path(folder), revision=sha)
+    found = locate(source, revision=revision)
+    found.fetch(*(patterns or ()))
+    return found
 
 
-def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -> str:
-    """Add new files to a results folder or repository, all or none of them; existing files are never changed.
-
-    Adding the same content again is a no-op.
-
-    Args:
-        target: A folder (made if missing), or `hf://namespace/name` for a dataset repository.
-        files: Path inside the target -> content.
-        message: Commit message for a repository.
-
-    Returns:
-        Where they are now.
+def releases(repo: str) -> dict[str, str]:
+    """Return the release tags of a dataset repository, oldest version first: tag -> commit.
 
     Raises:
-        DataError: If a path exists with other content, or leads out of the target.
+        DataError: If the hub cannot tell.
+    """
+    with _translated(f"the releases of {repo} cannot be had from the hub"):
+        return _Repo(_repo_name(repo)).tags()
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def publish(
+    repo: str, build: Callable[[Mapping[str, str]], Path], *, tag: str, manifest: str, message: str, public: bool
+) -> Commit:
+    """Publish a folder as a release: one commit with all of it, then the tag.
+
+    The tag is set last, so nothing half-published is ever under it, and it is never moved. The same release again is a
+    no-op. Files that the release before had and this one has not are deleted; files of others are left alone.
+
+    Args:
+        repo: Dataset repository `namespace/name`; made if it is not there.
+        build: From the release tags there (tag -> commit) to the folder to publish; called again when they change,
+            and raises if the release does not fit them.
+        tag: Name of the release, such as `v1.0.0`.
+        manifest: File of the folder that lists all its files under `files`; equal manifests are equal releases.
+        message: Title of the commit.
+        public: Whether the repository is for all to see; must agree with one that is there.
+
+    Raises:
+        DataError: If the tag names something else, the token may not write, or the hub cannot be written.
+        OptionError: If the repository's visibility is another.
+    """
+    target = _Repo(_repo_name(repo))
+    with _translated(f"{repo} cannot be written"):
+        _until_done(lambda: target.prepare(public=public))
+        built: dict[tuple[tuple[str, str], ...], Path] = {}
+
+        def attempt() -> Commit:
+            tags = target.tags()
+            key = tuple(tags.items())
+            folder = built[key] if key in built else built.setdefault(key, build(tags))
+            commit = tags.get(tag)
+            if commit is None:
+                commit = target.commit_folder(folder, manifest, message)
+                target.api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset")
+            elif not target.holds(commit, {manifest: (folder / manifest).read_bytes()}):
+                raise DataError(
+                    f"{repo} has a release {tag} with other content, and a release never changes: choose a version "
+                    f"above {list(tags)[-1]}"
+                )
+            return Commit(url=f"{target.url}/tree/{tag}", revision=commit)
+
+        return _until_done(attempt)
+
+
+def check_rights(repo: str, *, public: bool | None = None) -> None:
+    """Raise unless the token may write this dataset repository, or make it; nothing is changed.
+
+    Args:
+        repo: Dataset repository `namespace/name`.
+        public: If given, a repository that is there must be just so visible.
+
+    Raises:
+        DataError: If there is no token, it may only read, or the repository is another's.
+        OptionError: If the visibility is another.
+    """
+    with _translated(f"{repo} cannot be written"):
+        _Repo(_repo_name(repo)).check(public=public)
+
+
+def can_write(target: str | Path) -> bool:
+    """Whether files can be added to a folder, or by a commit to `hf://namespace/name`, or only by a pull request."""
+    if not str(target).startswith(SCHEME):
+        return True
+    with _translated(f"the rights to {target} cannot be had from the hub"):
+        return _Repo(_repo_name(target)).may_write()
+
+
+def add_files(
+    target: str | Path, files: Mapping[str, bytes], *, message: str, pull_request: bool | None = None
+) -> Commit:
+    """Add new files to a results folder or repository, all or none of them; existing files are never changed.
+
+    Adding the same content again is a no-op. Who may not write to the repository opens a pull request; more files of
+    theirs go to the same one while it is open.
+
+    Args:
+        target: A folder (made if missing), or `hf://namespace/name` for a dataset repository (made private if missing).
+        files: Path inside the target -> content.
+        message: Commit message for a repository.
+        pull_request: True or False to demand or refuse a pull request; None: only where the token may not write.
+
+    Raises:
+        DataError: If a path exists with other content, leads out of the target, or the hub cannot be written.
     """
     for path in files:
         if Path(path).is_absolute() or ".." in Path(path).parts:
@@ -88,12 +247,42 @@ def add_files(target: str | Path, files: Mapping[str, bytes], *, message: str) -
     # A path like `out/results` must never become an upload: a repository is named with its scheme.
     if not str(target).startswith(SCHEME):
         return _add_to_folder(Path(target), files)
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    repo = _Repo(_repo_name(target))
+    with _translated(f"{target} cannot be written"):
+        asked = _until_done(lambda: not repo.may_write() if pull_request is None else pull_request)
+        if asked:
+            return _until_done(lambda: repo.propose(files, message))
+        _until_done(lambda: repo.prepare(public=None))
+        return _until_done(lambda: repo.add(files, message, revision="main"))
 
-    try:
-        return _add_to_repository(str(target).removeprefix(SCHEME), files, message)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise DataError(f"{target} cannot be written: {error}. Check the name, the token and the connection") from error
+
+def change_files(
+    target: str | Path,
+    change: Callable[[Path], Mapping[str, bytes | None]],
+    *,
+    message: str,
+    patterns: list[str] | None = None,
+) -> Commit:
+    """Change files of a results folder or repository in the light of what is there: compare and swap.
+
+    If somebody else commits in between, `change` is called again on what is there then. Files that are as wanted
+    already are not written; if all are, nothing is.
+
+    Args:
+        target: A folder, or `hf://namespace/name` for a dataset repository.
+        change: From a folder with what is there now to path -> new content, or None to delete.
+        message: Commit message for a repository.
+        patterns: Globs of the files that `change` looks at; all, if not given.
+
+    Raises:
+        DataError: If the hub cannot be read or written.
+    """
+    if not str(target).startswith(SCHEME):
+        return _change_folder(Path(target), change(Path(target)))
+    repo = _Repo(_repo_name(target))
+    with _translated(f"{target} cannot be written"):
+        _until_done(lambda: repo.check(public=None))
+        return _until_done(lambda: repo.change(change, message, patterns))
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -113,22 +302,289 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
-def _add_to_repository(repo: str, files: Mapping[str, bytes], message: str) -> str:
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    api = HfApi()
-    api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-    present = {info.path: info for info in api.get_paths_info(repo, list(files), repo_type="dataset")}
-    for path, info in present.items():
-        if not _same(info, files[path]):
-            raise _changed(f"{repo}/{path}")
-    new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
-    if not new:
-        return f"{SCHEME}{repo}"
-    return str(api.create_commit(repo, new, commit_message=message, repo_type="dataset").commit_url)
+# -- one repository --------------------------------------------------------------------------------------------------
 
 
-def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> str:
+@dataclass(frozen=True)
+class _Repo:
+    """A dataset repository as its writers need it."""
+
+    name: str
+
+    @cached_property
+    def api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
+
+    @property
+    def url(self) -> str:
+        return f"{self.api.endpoint}/datasets/{self.name}"
+
+    def head(self, revision: str = "main") -> str:
+        return str(self.api.dataset_info(self.name, revision=revision).sha)
+
+    def tags(self) -> dict[str, str]:
+        found = {tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.name, repo_type="dataset").tags}
+        numbered = [(tuple(map(int, match.groups())), tag) for tag in found if (match := RELEASE_TAG.fullmatch(tag))]
+        return {tag: found[tag] for _, tag in sorted(numbered)}
+
+    # -- rights
+
+    def _private(self) -> bool | None:
+        """Whether it is private; None if there is no such repository (or none that the token may see)."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            return bool(self.api.dataset_info(self.name).private)
+        except RepositoryNotFoundError:
+            return None
+
+    def may_write(self) -> bool:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        if self._private() is None:
+            return self._owns_namespace()
+        try:
+            self.api.auth_check(self.name, repo_type="dataset", write=True)
+        except HfHubHTTPError as error:
+            if error.response.status_code in (401, 403):
+                return False
+            raise
+        return True
+
+    def _owns_namespace(self) -> bool:
+        who = self._who()
+        return self.name.partition("/")[0] in {who["name"], *(org["name"] for org in who.get("orgs", ()))}
+
+    def _who(self) -> dict[str, Any]:
+        from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+        try:
+            return dict(self.api.whoami())
+        except LocalTokenNotFoundError as error:
+            raise DataError(f"writing {self.name} needs a token: `hf auth login`, or set HF_TOKEN") from error
+        except HfHubHTTPError as error:
+            if error.response.status_code != 401:
+                raise
+            raise DataError(f"the hub does not know this token: make a new one to write {self.name}") from error
+
+    def check(self, *, public: bool | None) -> bool:
+        """Raise unless the token may write or make it; return whether it is there."""
+        role = self._who().get("auth", {}).get("accessToken", {}).get("role")
+        if role == "read":
+            raise DataError(f"this token may only read: take one with the role 'write' to write {self.name}")
+        if not self.may_write():
+            raise DataError(f"this token may not write {self.name}: take the owner's, or open a pull request")
+        private = self._private()
+        if None not in (private, public) and private == public:
+            there, wanted = ("private", "public") if private else ("public", "private")
+            raise OptionError(
+                f"{self.name} is {there} and {wanted} was asked (public={public}): say public={not public}, or change "
+                f"its visibility in its settings"
+            )
+        return private is not None
+
+    def prepare(self, *, public: bool | None) -> None:
+        """Check the rights, and make the repository if it is not there (private, unless public is asked)."""
+        if not self.check(public=public):
+            self.api.create_repo(self.name, repo_type="dataset", private=not public, exist_ok=True)
+
+    # -- commits
+
+    def holds(self, revision: str, files: Mapping[str, bytes]) -> bool:
+        """Whether a revision has these files with just this content."""
+        found = self._present(revision, files)
+        return all(path in found and _same(found[path], content) for path, content in files.items())
+
+    def _present(self, revision: str, paths: Mapping[str, Any]) -> dict[str, RepoFile | RepoFolder]:
+        infos = self.api.get_paths_info(self.name, list(paths), revision=revision, repo_type="dataset")
+        return {info.path: info for info in infos}
+
+    def _commit(
+        self,
+        operations: list[CommitOperationAdd | CommitOperationDelete],
+        message: str,
+        **more: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - the client's CommitInfo
+        return self.api.create_commit(self.name, operations, commit_message=message, repo_type="dataset", **more)
+
+    def add(self, files: Mapping[str, bytes], message: str, *, revision: str) -> Commit:
+        from huggingface_hub import CommitOperationAdd
+
+        head = self.head(revision)
+        present = self._present(head, files)
+        for path, info in present.items():
+            if not _same(info, files[path]):
+                raise _changed(f"{self.name}/{path}")
+        new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
+        if new:
+            head = str(self._commit([*new], message, revision=revision, parent_commit=head).oid)
+        return Commit(url=f"{self.url}/commit/{head}", revision=head)
+
+    def propose(self, files: Mapping[str, bytes], message: str) -> Commit:
+        """Add files through the caller's open pull request, or a new one."""
+        from huggingface_hub import CommitOperationAdd
+
+        me = str(self._who()["name"])
+        mine = self.api.get_repo_discussions(
+            self.name, repo_type="dataset", author=me, discussion_type="pull_request", discussion_status="open"
+        )
+        number = next((one.num for one in mine if one.title == PULL_REQUEST and one.author == me), None)
+        if number is None:
+            if self.holds("main", files):
+                return Commit(url=self.url, revision=self.head())
+            new = [CommitOperationAdd(path, content) for path, content in files.items()]
+            made = self._commit([*new], PULL_REQUEST, commit_description=message, create_pr=True)
+            return Commit(url=str(made.pr_url), revision=str(made.oid), pull_request=made.pr_num)
+        done = self.add(files, message, revision=f"refs/pr/{number}")
+        return Commit(url=f"{self.url}/discussions/{number}", revision=done.revision, pull_request=number)
+
+    def change(
+        self, change: Callable[[Path], Mapping[str, bytes | None]], message: str, patterns: list[str] | None
+    ) -> Commit:
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        head = self.head()
+        snapshot = Snapshot(folder=_cached(self.name, head), revision=head, repo=self.name)
+        wanted = change(snapshot.fetch(*(patterns or ())))
+        present = self._present(head, wanted)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = []
+        for path, content in wanted.items():
+            if content is None:
+                operations += [CommitOperationDelete(path)] if path in present else []
+            elif path not in present or not _same(present[path], content):
+                operations.append(CommitOperationAdd(path, content))
+        if operations:
+            head = str(self._commit(operations, message, parent_commit=head).oid)
+        return Commit(url=f"{self.url}/commit/{head}", revision=head)
+
+    def commit_folder(self, folder: Path, manifest: str, message: str) -> str:
+        """Make a folder the content of the main branch and return the commit, also if it was made before."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        content = (folder / manifest).read_bytes()
+        marker = f"{manifest} sha256 {hashlib.sha256(content).hexdigest()}"
+        head = self.head()
+        if self.holds(head, {manifest: content}):
+            return head
+        for commit in self.api.list_repo_commits(self.name, repo_type="dataset"):
+            # Ours, whose answer was lost, with another commit on top of it.
+            if marker in commit.message and self.holds(commit.commit_id, {manifest: content}):
+                return str(commit.commit_id)
+        paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        gone = [path for path in self._listed(head, manifest) if path not in paths]
+        operations = [CommitOperationAdd(path, str(file)) for path, file in paths.items()]
+        deletions = [CommitOperationDelete(path) for path in gone]
+        made = self._commit([*operations, *deletions], message, commit_description=marker, parent_commit=head)
+        return str(made.oid)
+
+    def _listed(self, head: str, manifest: str) -> list[str]:
+        """Files that the manifest at a commit lists and that are there."""
+        if not self._present(head, {manifest: None}):
+            return []
+        there = Snapshot(folder=_cached(self.name, head), revision=head, repo=self.name).fetch(manifest) / manifest
+        files = json.loads(there.read_text(encoding="utf-8")).get("files", {})
+        return list(self._present(head, files)) if files else []
+
+
+def _until_done(attempt: Callable[[], _T]) -> _T:
+    """Try until it is done, with growing random waits; each try begins by looking at what is there."""
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
+
+    longest = FIRST_WAIT
+    for _ in range(TRIES - 1):
+        try:
+            return attempt()
+        except (httpx.HTTPError, ConnectionError, TimeoutError) as error:
+            if not _may_pass(error):
+                raise
+            time.sleep(max(random.uniform(0, longest), _asked_wait(error)))
+            longest = min(2 * longest, LONGEST_WAIT)
+    return attempt()
+
+
+def _may_pass(error: Exception) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    response = getattr(error, "response", None)
+    if response is None:
+        return not isinstance(error, OfflineModeIsEnabled)
+    return response.status_code in (408, 409, 412, 425, 429) or response.status_code >= 500
+
+
+def _asked_wait(error: Exception) -> float:
+    """Seconds that the server asks to wait, at most a minute."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(asked), 60.0) if asked.isdigit() else 0.0
+
+
+# -- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _endpoint() -> str:
+    # The client reads HF_ENDPOINT once, when it is imported; a hub that was started later must be found too.
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def _repo_name(source: str | Path) -> str:
+    repo = str(source).removeprefix(SCHEME)
+    if not _REPO.fullmatch(repo):
+        raise DataError(f"{source} is neither a folder nor a repository name like 'namespace/name'")
+    return repo
+
+
+def _cached(repo: str, sha: str) -> Path:
+    """Where the client keeps a revision of a dataset repository."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="dataset") / "snapshots" / sha
+
+
+def _remembered(repo: str, revision: str | None) -> str:
+    """Return the commit of a revision, asking the hub unless it is a release that was asked for before."""
+    from huggingface_hub import HfApi
+
+    pinned = revision is not None and bool(RELEASE_TAG.fullmatch(revision))
+    # Two hubs may hold different repositories of one name, which the client's own cache does not tell apart.
+    memo = cache_dir() / "releases" / urlsplit(_endpoint()).netloc.replace(":", "_") / repo / str(revision)
+    if pinned and memo.is_file():
+        return memo.read_text(encoding="utf-8")
+    at = f" at revision {revision!r}" if revision else ""
+    with _translated(f"the dataset {repo!r}{at} cannot be had from the hub"):
+        api = HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
+        sha = str(api.resolve_revision(repo, repo_type="dataset", revision=revision).resolved)
+    if pinned:
+        write_file(memo, sha.encode())
+    return sha
+
+
+@lru_cache
+def _no_bar() -> type[Any]:
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    class NoBar(tqdm):  # type: ignore[misc]
+        def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401
+            super().__init__(*given, **{**named, "disable": True})  # type: ignore[no-untyped-call]
+
+    return NoBar
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
+
+    try:
+        yield
+    except (HFValidationError, RevisionResolutionError, httpx.HTTPError, OSError) as error:
+        raise DataError(f"{what}: {error}. Check the name, the revision, the token and the connection") from error
+
+
+def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> Commit:
     root = folder.expanduser()
     for path, content in files.items():
         there = root / path
@@ -138,7 +594,17 @@ def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> str:
             raise DataError(f"{blocked} is a file, so {there} cannot be: give another folder")
     for path, content in files.items():
         write_file(root / path, content)
-    return str(folder)
+    return Commit(url=str(folder), revision="folder")
+
+
+def _change_folder(folder: Path, wanted: Mapping[str, bytes | None]) -> Commit:
+    for path, content in wanted.items():
+        there = folder / path
+        if content is None:
+            there.unlink(missing_ok=True)
+        elif not there.is_file() or there.read_bytes() != content:
+            write_file(there, content)
+    return Commit(url=str(folder), revision="folder")
 
 
 def _same(info: RepoFile | RepoFolder, content: bytes) -> bool:

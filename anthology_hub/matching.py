@@ -37,6 +37,11 @@ class People(Protocol):
         """Name and content digest of the collection."""
         ...
 
+    @property
+    def origin(self) -> str:
+        """Repository and commit of the collection, if it is on a hub."""
+        ...
+
     def __len__(self) -> int:
         """Number of personas."""
         ...
@@ -109,6 +114,7 @@ def match(
         method=method,
         traits=tuple(names),
         collection=people.identity,
+        origin=people.origin,
         humans=humans.name,
         diagnostics=diagnostics,
     )

@@ -118,6 +118,8 @@ class Codebook:
     name: str
     traits: tuple[Trait, ...]
     population_source: str = ""
+    population_sample: int = 0
+    """People of a study that is not public whom the population shares were counted from; 0: a census or public file."""
 
     @classmethod
     def load(cls, name: str) -> Codebook:
@@ -142,7 +144,12 @@ class Codebook:
             raise DataError(f"codebook {value.get('name')!r}: trait names must be distinct and not empty, got {names}")
         for trait in traits:
             _check_trait(trait)
-        return cls(name=_need(value, "name"), traits=traits, population_source=value.get("population_source", ""))
+        return cls(
+            name=_need(value, "name"),
+            traits=traits,
+            population_source=value.get("population_source", ""),
+            population_sample=value.get("population_sample", 0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -368,6 +375,8 @@ class Matching:
     traits: tuple[str, ...] = ()
     collection: str = ""
     """Name and content digest of the collection that the personas come from."""
+    origin: str = ""
+    """Repository and commit of the collection, `hf://namespace/name@commit`; empty if it came from elsewhere."""
     humans: str = ""
     """Name of the respondents' source."""
     diagnostics: Mapping[str, float] = field(default_factory=dict)

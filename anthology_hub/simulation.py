@@ -511,8 +511,8 @@ def _provenance(
         "options": asked,
         "seed": seed,
     }
-    # The batch size changes no answer, so it is not an input.
-    execution = {"batch_size": options.batch_size}
+    # Neither the batch size nor the place of the collection changes an answer, so they are no inputs.
+    execution = {"batch_size": options.batch_size, "collection": cast.origin}
     head = {"schema_version": SCHEMA_VERSION, "run_id": digest(inputs)[:16]}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return {**head, "started": started, "inputs": inputs, "execution": execution, "software": _software()}

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-# No test may reach a model hub: everything comes from packages on this disk.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+# No test may reach a public hub: models come from packages on this disk, repositories from a hub that the test starts.
+# The client reads these once, when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "0"
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="anthology-hub-tests-")
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.pop("HF_TOKEN", None)
 
 from hypothesis import settings
 
 from anthology_hub import Anthology, Encoder, Respondents, Survey
 
+if TYPE_CHECKING:
+    from anthology_hub.labhub.server import Running
+
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("ci")
 
@@ -53,3 +65,21 @@ def gss_panel_file() -> Iterator[Path]:
     if not GSS_PANEL.is_file():
         pytest.skip("the GSS panel file is not on this machine")
     yield GSS_PANEL
+
+
+@pytest.fixture(scope="session")
+def labhub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A private hub, really serving."""
+    from anthology_hub.labhub.server import running
+
+    with running(tmp_path_factory.mktemp("labhub")) as server:
+        yield server
+
+
+@pytest.fixture
+def lab(labhub: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """The private hub as the one that this process talks to, with the token of its account `lab`."""
+    monkeypatch.setenv("HF_ENDPOINT", labhub.url)
+    monkeypatch.setenv("HF_TOKEN", labhub.store.accounts.add_token("lab"))
+    yield labhub
+    assert not labhub.faults.waiting

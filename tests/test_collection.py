@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from anthology_hub import collection, weights
+from anthology_hub import collection, release, weights
 from anthology_hub.collection import Anthology
 from anthology_hub.errors import AnthologyError, DataError, EmptyError, IntegrityError, OptionError, UnknownNameError
 from anthology_hub.index import Encoder
@@ -568,14 +568,14 @@ def rewrite(folder, change):
         (
             lambda m: m["files"].pop("codebook.json"),
             IntegrityError,
-            "does not list codebook.json: the folder is incomp",
+            "does not list codebook.json: the collection is",
         ),
         (lambda m: m["files"].pop(INDEX), IntegrityError, f"does not list {INDEX}"),
         (lambda m: m.update(persona_ids_sha256="0" * 64), IntegrityError, "persona ids of .* are not those of its man"),
         (lambda m: m.pop("persona_ids_sha256"), IntegrityError, "are not those of its manifest: get a fresh copy"),
-        (lambda m: m["files"].pop(PERSONAS), DataError, "cannot be read as a collection"),
+        (lambda m: m["files"].pop(PERSONAS), IntegrityError, "lists no personas: get a fresh copy"),
         (lambda m: m.pop("files"), DataError, "cannot be read as a collection: KeyError: 'files'"),
-        (lambda m: m.update(files=[]), DataError, "cannot be read as a collection"),
+        (lambda m: m.update(files=[]), DataError, "cannot be read as a collection: TypeError"),
         (lambda m: m.pop("licence"), DataError, "cannot be read as a collection: KeyError: 'licence'"),
         (lambda m: m.update(embeddings=None), DataError, "cannot be read as a collection: TypeError"),
         (lambda m: m["embeddings"]["all-MiniLM-L6-v2"].update(colour=1), DataError, "unexpected keyword .*'colour'"),
@@ -618,7 +618,7 @@ def test_a_codebook_that_the_manifest_vouches_for_but_is_none_is_refused(saved):
 def test_a_folder_without_a_manifest_is_no_collection(tmp_path):
     with pytest.raises(DataError) as caught:
         Anthology.load(tmp_path)
-    said = "is no collection: it has no manifest.json; give a folder written by Anthology.save"
+    said = "is no collection: it has no manifest.json; give what Anthology.save wrote"
     assert str(caught.value) == f"{tmp_path} {said}"
 
 
@@ -640,10 +640,10 @@ def test_the_starter_is_the_shipped_one_unless_a_collection_of_that_name_is_here
 def test_a_collection_replaced_after_loading_is_never_searched_with_the_wrong_vectors(few, saved, encoder):
     loaded = Anthology.load(saved)
     few.score(region="South").save(saved)
-    with pytest.raises(DataError, match="holds other vectors than the collection: load the collection again"):
+    with pytest.raises(DataError, match="is not the file of the manifest .sha256 differs.: get a fresh copy"):
         loaded.search("honey", encoder=encoder)
     shutil.rmtree(saved)
-    with pytest.raises(DataError, match="flat.faiss cannot be read: load the collection again"):
+    with pytest.raises(DataError, match="is missing: the manifest lists it, get a fresh copy"):
         loaded.search("honey", encoder=encoder)
 
 
@@ -704,7 +704,7 @@ def test_a_save_that_fails_halfway_leaves_the_old_collection_and_nothing_else(fe
 def test_a_swap_that_fails_puts_the_old_collection_back(saved):
     before = contents(saved.parent)
     with pytest.raises(FileNotFoundError):
-        collection._swap(saved.parent / "gone", saved)
+        release._swap(saved.parent / "gone", saved)
     assert contents(saved.parent) == before
 
 

@@ -1,23 +1,18 @@
 """A folder stands in for a repository: pulled as it is, added to all or nothing, never overwritten.
 
-The repository itself is played by a server of a few routes, asked by the real client in a process of its own, since
-the client reads HF_ENDPOINT and HF_HUB_OFFLINE once, when it is imported.
+The repository is one of a private hub that really serves, asked by the official client.
 """
 
-import base64
-import hashlib
-import json
 import os
+import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
-from urllib.parse import parse_qs
 
 import pytest
+from huggingface_hub import HfApi
 
 from anthology_hub import hub
 from anthology_hub.errors import DataError, OptionError
@@ -63,7 +58,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_files_are_added_below_a_folder_that_is_made(tmp_path):
     files = {"runs/a/one.json": b"1", "answers/a/one.parquet": b"2"}
-    assert hub.add_files(tmp_path / "new", files, message="add") == str(tmp_path / "new")
+    made = hub.add_files(tmp_path / "new", files, message="add")
+    assert made == hub.Commit(url=str(tmp_path / "new"), revision="folder")
     assert contents(tmp_path / "new") == files
 
 
@@ -152,163 +148,191 @@ def test_a_process_killed_while_writing_never_leaves_half_a_file(tmp_path):
         assert (tmp_path / "file").stat().st_size == 3_000_000
 
 
-# -- a repository
-
-SHA = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Repository(BaseHTTPRequestHandler):
-    """As much of a hub as pull and add_files ask for; `server.files` is the one repository, `server.asked` the log."""
-
-    def answer(self, value, status=200, head=(), body=None):
-        body = json.dumps(value).encode() if body is None else body
-        self.send_response(status)
-        for name, text in (*head, ("Content-Length", str(len(body)))):
-            self.send_header(name, text)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def items(self, paths):
-        for path in paths:
-            content = self.server.files[path]
-            item = {"type": "file", "path": path, "size": len(content), "oid": blob(content)}
-            if path.endswith(".parquet"):
-                large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-                item |= {"oid": blob(b"pointer"), "lfs": large}
-            yield item
-
-    def do_GET(self):
-        self.server.asked.append((self.command, self.path))
-        path, files = self.path.partition("?")[0], self.server.files
-        if "/resolve/" in path:
-            content = files[path.partition(f"/resolve/{SHA}/")[2]]
-            head = [("ETag", f'"{blob(content)}"'), ("X-Repo-Commit", SHA)]
-            self.answer(None, head=head, body=content)
-        elif "/tree/" in path:
-            self.answer(list(self.items(files)))
-        elif path.endswith(("/revision/v1", f"/revision/{SHA}", "/api/datasets/lab/results")):
-            siblings = [{"rfilename": name} for name in files]
-            self.answer({"id": "lab/results", "sha": SHA, "siblings": siblings, "private": False})
-        else:
-            code = "RevisionNotFound" if "/revision/" in path else "RepoNotFound"
-            self.answer({"error": code}, 404, [("X-Error-Code", code)])
-
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.asked.append((self.command, self.path))
-        if self.path.endswith("/repos/create"):
-            self.server.created = json.loads(body)
-            self.answer({"url": f"http://{self.headers['Host']}/datasets/lab/results"}, 409)
-        elif "/paths-info/" in self.path:
-            self.answer(list(self.items(p for p in parse_qs(body)["paths"] if p in self.server.files)))
-        elif "/preupload/" in self.path:
-            asked = [entry["path"] for entry in json.loads(body)["files"]]
-            self.answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in asked]})
-        else:
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.answer(
-                {
-                    "success": True,
-                    "commitOid": SHA,
-                    "commitUrl": f"http://{self.headers['Host']}/datasets/lab/results/commit/{SHA}",
-                }
-            )
-
-    def log_message(self, *_):
-        pass
-
-
-def blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+# -- a repository, on a real hub with the official client
 
 
 @pytest.fixture
-def repository() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Repository)
-    server.files, server.asked, server.created = {"runs/a.json": b"{}", "big.parquet": b"PAR1"}, [], None
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def api(lab) -> HfApi:
+    return HfApi(endpoint=lab.url, token=os.environ["HF_TOKEN"])
 
 
-def asks(repository, home, code):
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    env |= {"HF_ENDPOINT": f"http://127.0.0.1:{repository.server_port}", "HF_HOME": str(home), "HF_TOKEN": "t"}
-    env |= {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "*",
-    }
-    code = "from anthology_hub import hub\nfrom anthology_hub.errors import DataError\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=home)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.fixture
+def repo(api, request) -> str:
+    """The name of a repository of this test's own, which is not there yet."""
+    return "lab/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
 
 
-def test_a_repository_is_pulled_at_the_commit_that_its_revision_is(repository, tmp_path):
-    code = "found = hub.pull('lab/results', revision='v1', patterns=['runs/**']); print(found.revision, found.folder)"
-    revision, folder = asks(repository, tmp_path, code)[0].split(" ", 1)
-    assert revision == SHA
-    assert contents(Path(folder)) == {"runs/a.json": b"{}"}
-    assert {path for _, path in repository.asked if "/resolve/" in path} == {
-        f"/datasets/lab/results/resolve/{SHA}/runs/a.json"
+def stored(api, repo, revision="main"):
+    names = api.list_repo_files(repo, repo_type="dataset", revision=revision)
+    return {
+        name: Path(api.hf_hub_download(repo, name, repo_type="dataset", revision=revision)).read_bytes()
+        for name in names
+        if name != ".gitattributes"
     }
 
 
-def test_a_revision_or_repository_that_does_not_exist_is_told(repository, tmp_path):
-    code = (
-        "for name, revision in (('lab/results', 'v7'), ('lab/nothing', None)):\n"
-        "    try: hub.pull(name, revision=revision)\n"
-        "    except DataError as error: print(str(error).splitlines()[0])"
-    )
-    said = asks(repository, tmp_path, code)
-    assert said[0].startswith("the dataset 'lab/results' at revision 'v7' cannot be had from the hub: 404")
-    assert said[1].startswith("the dataset 'lab/nothing' cannot be had from the hub: 404")
+def titles(api, repo):
+    return [commit.title for commit in api.list_repo_commits(repo, repo_type="dataset")]
 
 
-def test_only_new_files_are_committed_to_a_repository_in_one_commit(repository, tmp_path):
-    files = {"runs/a.json": b"{}", "big.parquet": b"PAR1", "runs/b.json": b"[1]"}
-    code = f"for _ in range(2): print(hub.add_files('hf://lab/results', {files!r}, message='add'))"
-    assert asks(repository, tmp_path, code) == [
-        f"http://127.0.0.1:{repository.server_port}/datasets/lab/results/commit/{SHA}",
-        "hf://lab/results",
-    ]
-    assert repository.files == files
-    assert sum("/commit/" in path for _, path in repository.asked) == 1
-    assert repository.created["visibility" if "visibility" in repository.created else "private"] in ("private", True)
+FILES = {"runs/a.json": b"{}", "answers/a.parquet": b"PAR1"}
 
 
-@pytest.mark.parametrize("changed", ["runs/a.json", "big.parquet"])
-def test_a_file_of_a_repository_is_never_changed(repository, tmp_path, changed):
-    code = (
-        f"try: hub.add_files('hf://lab/results', {{'new': b'1', {changed!r}: b'other'}}, message='add')\n"
-        "except DataError as error: print(error)"
-    )
-    assert asks(repository, tmp_path, code) == [
-        f"lab/results/{changed} exists with other content: published files are never changed, use a new run"
-    ]
-    assert repository.files == {"runs/a.json": b"{}", "big.parquet": b"PAR1"}
+def test_a_repository_is_pulled_at_the_commit_that_its_revision_is(api, repo):
+    first = hub.add_files(f"hf://{repo}", FILES, message="one")
+    api.create_tag(repo, tag="v1", repo_type="dataset")
+    second = hub.add_files(f"hf://{repo}", {"runs/b.json": b"[]"}, message="two")
+    old, new = hub.pull(repo, revision="v1", patterns=["runs/**"]), hub.pull(f"hf://{repo}")
+    assert (old.revision, new.revision) == (first.revision, second.revision)
+    assert contents(old.folder) == {"runs/a.json": b"{}"}
+    assert {"runs/b.json", *FILES} <= set(contents(new.folder))
+    assert old.source == f"hf://{repo}@{first.revision}"
+
+
+def test_a_revision_or_repository_that_does_not_exist_is_told(api, repo):
+    with pytest.raises(DataError, match=f"the dataset '{repo}' cannot be had from the hub: (?s:.*)Repository Not Found"):
+        hub.pull(repo)
+    hub.add_files(f"hf://{repo}", FILES, message="one")
+    with pytest.raises(DataError, match="at revision 'v9' cannot be had from the hub: (?s:.*)Revision Not Found"):
+        hub.pull(repo, revision="v9")
+
+
+def test_only_new_files_are_committed_in_one_commit_and_the_same_again_is_none(api, repo):
+    made = hub.add_files(f"hf://{repo}", FILES, message="one")
+    assert api.dataset_info(repo).private
+    assert made.url.endswith(f"/datasets/{repo}/commit/{made.revision}")
+    assert hub.add_files(f"hf://{repo}", FILES, message="again").revision == made.revision
+    hub.add_files(f"hf://{repo}", {**FILES, "runs/b.json": b"[]"}, message="two")
+    assert stored(api, repo) == {**FILES, "runs/b.json": b"[]"}
+    assert titles(api, repo) == ["two", "one", "initial commit"]
+
+
+@pytest.mark.parametrize("path", list(FILES))
+def test_a_file_of_a_repository_is_never_changed(api, repo, path):
+    hub.add_files(f"hf://{repo}", FILES, message="one")
+    with pytest.raises(DataError, match=f"{repo}/{path} exists with other content: published files are never changed"):
+        hub.add_files(f"hf://{repo}", {path: b"other", "new": b"1"}, message="two")
+    assert stored(api, repo) == FILES
 
 
 def test_a_path_without_the_scheme_is_a_folder_even_if_it_looks_like_a_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert hub.add_files("out/results", {"runs/a.json": b"{}"}, message="add") == "out/results"
-    assert (tmp_path / "out/results/runs/a.json").read_bytes() == b"{}"
+    assert hub.add_files("out/results", {"runs/a.json": b"{}"}, message="add").url == "out/results"
+    assert contents(tmp_path) == {"out/results/runs/a.json": b"{}"}
 
 
-def test_a_repository_that_cannot_be_written_is_told_in_our_own_words(repository, tmp_path):
-    code = (
-        "try: hub.add_files('hf://a/b/c', {'a': b'1'}, message='add')\n"
-        "except DataError as error: print(str(error).splitlines()[0])"
-    )
-    (said,) = asks(repository, tmp_path, code)
-    assert said.startswith("hf://a/b/c cannot be written: Repo id must be")
+def test_a_repository_name_that_is_none_is_refused():
+    with pytest.raises(DataError, match="hf://a/b/c is neither a folder nor a repository name like 'namespace/name'"):
+        hub.add_files("hf://a/b/c", {"a": b"1"}, message="add")
+
+
+@pytest.mark.parametrize("status", [409, 412, 429, 500, 502, 503])
+@pytest.mark.parametrize("lost", [False, True], ids=["refused", "answer-lost"])
+def test_what_may_pass_is_tried_again_and_never_done_twice(lab, api, repo, status, lost):
+    hub.add_files(f"hf://{repo}", {"runs/0.json": b"0"}, message="zero")
+    lab.faults.add("POST", f"{repo}/commit/main", status, times=2 if not lost else 1, after=lost)
+    hub.add_files(f"hf://{repo}", FILES, message="one")
+    assert stored(api, repo) == {**FILES, "runs/0.json": b"0"}
+    assert titles(api, repo) == ["one", "zero", "initial commit"]
+
+
+def test_what_will_not_pass_is_told_at_once(lab, api, repo):
+    lab.faults.add("POST", f"{repo}/commit/main", 400, message="no good")
+    with pytest.raises(DataError, match="cannot be written: (?s:.*)no good"):
+        hub.add_files(f"hf://{repo}", FILES, message="one")
+
+
+def test_sixteen_writers_at_once_lose_nothing(lab, api, repo):
+    hub.add_files(f"hf://{repo}", {"runs/first.json": b"{}"}, message="first")
+    lab.faults.add("POST", f"{repo}/commit/main", 409, times=3)
+    lab.faults.add("POST", f"{repo}/commit/main", 503, times=2, after=True)
+    with ThreadPoolExecutor(16) as pool:
+        wanted = {f"runs/{n}.json": str(n).encode() for n in range(16)}
+        done = list(pool.map(lambda f: hub.add_files(f"hf://{repo}", dict([f]), message=f[0]), wanted.items()))
+    assert stored(api, repo) == {**wanted, "runs/first.json": b"{}"}
+    assert sorted(titles(api, repo)) == sorted(["initial commit", "first", *wanted])
+    assert len({one.revision for one in done}) == 16
+
+
+# -- rights
+
+
+def as_account(lab, monkeypatch, name, role="write"):
+    monkeypatch.setenv("HF_TOKEN", lab.store.accounts.add_token(name, role))
+
+
+def test_without_a_token_or_with_one_that_may_only_read_nothing_is_begun(lab, repo, monkeypatch):
+    as_account(lab, monkeypatch, "lab", "read")
+    with pytest.raises(DataError, match="this token may only read: take one with the role 'write'"):
+        hub.check_rights(repo)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(DataError, match="the hub does not know this token: make a new one"):
+        hub.check_rights(repo)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(DataError, match="needs a token: `hf auth login`, or set HF_TOKEN"):
+        hub.check_rights(repo)
+
+
+def test_a_stranger_opens_one_pull_request_and_adds_to_it(lab, api, repo, monkeypatch):
+    hub.add_files(f"hf://{repo}", {"runs/0.json": b"0"}, message="zero")
+    api.update_repo_settings(repo, repo_type="dataset", visibility="public")
+    as_account(lab, monkeypatch, "stranger")
+    assert not hub.can_write(f"hf://{repo}")
+    first = hub.add_files(f"hf://{repo}", FILES, message="mine")
+    second = hub.add_files(f"hf://{repo}", {"runs/more.json": b"1"}, message="more")
+    assert hub.add_files(f"hf://{repo}", FILES, message="again").revision == second.revision
+    assert first.pull_request == second.pull_request == 1
+    assert stored(api, repo) == {"runs/0.json": b"0"}
+    assert stored(api, repo, "refs/pr/1") == {**FILES, "runs/0.json": b"0", "runs/more.json": b"1"}
+    with pytest.raises(DataError, match="this token may not write"):
+        hub.add_files(f"hf://{repo}", FILES, message="mine", pull_request=False)
+    api.merge_pull_request(repo, 1, repo_type="dataset")
+    assert len(stored(api, repo)) == 4
+    assert hub.add_files(f"hf://{repo}", FILES, message="after").pull_request is None
+
+
+def test_an_owner_may_ask_for_a_pull_request(api, repo):
+    hub.add_files(f"hf://{repo}", {"runs/0.json": b"0"}, message="zero")
+    asked = hub.add_files(f"hf://{repo}", FILES, message="mine", pull_request=True)
+    assert asked.pull_request == 1 and asked.url.endswith("/discussions/1")
+    assert stored(api, repo) == {"runs/0.json": b"0"}
+
+
+def test_a_pull_request_whose_answer_was_lost_is_found_again(lab, api, repo):
+    hub.add_files(f"hf://{repo}", {"runs/0.json": b"0"}, message="zero")
+    lab.faults.add("POST", f"{repo}/commit/main", 503, after=True)
+    assert hub.add_files(f"hf://{repo}", FILES, message="mine", pull_request=True).pull_request == 1
+    assert len(list(api.get_repo_discussions(repo, repo_type="dataset"))) == 1
+
+
+# -- compare and swap
+
+
+def counted(folder):
+    runs = sorted(path.name for path in (folder / "runs").glob("*.json"))
+    return {"table.txt": "\n".join(runs).encode(), "old.txt": None}
+
+
+def test_a_change_is_computed_anew_when_somebody_else_was_faster(api, repo):
+    target = f"hf://{repo}"
+    hub.add_files(target, {"runs/0.json": b"0", "old.txt": b"x"}, message="zero")
+    seen = []
+
+    def change(folder):
+        if not seen:
+            hub.add_files(target, {"runs/1.json": b"1"}, message="in between")
+        seen.append(counted(folder))
+        return seen[-1]
+
+    hub.change_files(target, change, message="table", patterns=["runs/**"])
+    assert [one["table.txt"] for one in seen] == [b"0.json", b"0.json\n1.json"]
+    assert stored(api, repo) == {"runs/0.json": b"0", "runs/1.json": b"1", "table.txt": b"0.json\n1.json"}
+    assert titles(api, repo)[:2] == ["table", "in between"]
+    hub.change_files(target, counted, message="again")
+    assert titles(api, repo)[:2] == ["table", "in between"]
+
+
+def test_a_folder_is_changed_in_the_same_way(tmp_path):
+    hub.add_files(tmp_path, {"runs/0.json": b"0", "old.txt": b"x"}, message="zero")
+    hub.change_files(tmp_path, counted, message="table")
+    assert contents(tmp_path) == {"runs/0.json": b"0", "table.txt": b"0.json"}

@@ -332,7 +332,7 @@ def test_answers_carry_respondents_personas_weights_and_the_inputs(spending):
     assert inputs["seed"] == 3 and inputs["survey"]["digest"] == spending.digest
     assert inputs["model"] == ScriptedModel("uniform").card.to_dict()
     assert inputs["cast"]["digest"] == cast.digest and "batch_size" not in inputs["options"]
-    assert answers.provenance["execution"] == {"batch_size": 2}
+    assert answers.provenance["execution"] == {"batch_size": 2, "collection": ""}
     assert answers.provenance["software"]["packages"]["numpy"] == np.__version__
 
 

@@ -1,0 +1,272 @@
+"""The hub as a running server: `running` in this process for tests and walks, `serve` for a lab."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.util
+import ipaddress
+import logging
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from anthology_hub.errors import AnthologyError, MissingExtraError, OptionError
+
+try:
+    import uvicorn
+    import yaml  # noqa: F401 - so that what is missing is told here, once
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+except ImportError as missing:
+    raise MissingExtraError(missing.name or "starlette", "labhub", "a private hub does") from missing
+
+from anthology_hub.labhub import api, files, wire, xet
+from anthology_hub.labhub.accounts import Viewer
+from anthology_hub.labhub.discussions import Discussions
+from anthology_hub.labhub.faults import Faults
+from anthology_hub.labhub.store import Refusal, Store
+from anthology_hub.labhub.wire import Ask, Buckets, Handler, Hub, Options, Routes
+
+LOOPBACK, PORT = "127.0.0.1", 8465
+_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_ROUTES = Routes([*api.ROUTES.entries, *files.ROUTES.entries, *xet.ROUTES.entries])
+_SIGNED = "/-/"
+"""Addresses below carry their own permission, and no token."""
+_log = logging.getLogger("anthology_hub.labhub")
+
+
+class Application:
+    """The hub as an ASGI application: the routes of the API, and the web page for what is none of them."""
+
+    def __init__(self, store: Store, *, options: Options | None = None) -> None:
+        self.faults = Faults()
+        chosen = options or Options()
+        key = bytes.fromhex(store.setting("signing key"))
+        self.hub = Hub(store=store, options=chosen, discussions=Discussions(store), key=key)
+        self._buckets, self._page = Buckets(chosen), _page(store)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request, began = Request(scope, receive), time.monotonic()
+        # As it was sent: `%2F` within a part of the path must stay one. The query is left out: it may hold a pass.
+        path = scope["raw_path"].decode("latin-1").partition("?")[0]
+        answer = await self._answer(request, path)
+        status = answer.status_code if isinstance(answer, Response) else "page"
+        with contextlib.suppress(ClientDisconnect):
+            await answer(scope, receive, send)
+        _log.info("%s %s %s %.0f ms", request.method, path, status, 1000 * (time.monotonic() - began))
+
+    async def _answer(self, request: Request, path: str) -> ASGIApp:
+        try:
+            self._check_name(request)
+            route = _ROUTES.find(request.method, path)
+            signed = path.startswith(_SIGNED)
+            who = None if signed else await run_in_threadpool(wire.viewer, self.hub.store, request)
+            if wait := self._buckets.take(who.name if who else request.client.host if request.client else ""):
+                return self._buckets.refusal(wait)
+            if route is None and self._page and not path.startswith("/api/"):
+                return self._page
+            return await self._work(request, path, route, who)
+        except Exception as problem:
+            return _told(problem)
+
+    async def _work(
+        self, request: Request, path: str, route: tuple[Handler, dict[str, str]] | None, who: Viewer | None
+    ) -> Response:
+        fault = self.faults.take(request.method, path)
+        if fault and not fault.after:
+            raise Refusal(fault.status, fault.message)
+        if route is None:
+            raise Refusal(404, f"there is nothing at {request.method} {path[:200]}: this hub does not offer it")
+        response = await _handled(*route, Ask(hub=self.hub, request=request, args=route[1], viewer=who))
+        if fault:
+            raise Refusal(fault.status, fault.message)
+        return response
+
+    def _check_name(self, request: Request) -> None:
+        names = self.hub.options.host_names
+        if names is not None and request.url.hostname not in names:
+            allowed = ", ".join(sorted(names))
+            raise Refusal(
+                421, f"this hub is not called {str(request.url.hostname)[:100]!r}: ask it as one of {allowed}"
+            )
+
+
+def build_app(store: Store, *, options: Options | None = None) -> Application:
+    """Make the hub's ASGI application, for a server of one's own choice; `serve` and `running` bring uvicorn."""
+    return Application(store, options=options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A hub that runs in this process."""
+
+    url: str
+    """What to set HF_ENDPOINT to."""
+    store: Store
+    faults: Faults
+    """Failures to inject."""
+    stop: Callable[[], None]
+    """Stop early; the end of the `with` block does it too."""
+
+
+@contextlib.contextmanager
+def running(
+    folder: str | Path, *, host: str = LOOPBACK, port: int = 0, options: Options | None = None
+) -> Iterator[Running]:
+    """Run a hub in a thread of this process, on a free loopback port unless told otherwise.
+
+    Args:
+        folder: Where the store is, or is to be.
+        host: Address to bind.
+        port: 0 for a free one.
+        options: What the hub accepts.
+
+    Raises:
+        OptionError: If the port cannot be had, or others than this machine could reach a hub without tokens.
+
+    Example:
+        >>> import tempfile, urllib.request
+        >>> with running(tempfile.mkdtemp()) as hub:
+        ...     urllib.request.urlopen(f"{hub.url}/api/datasets").read()
+        b'[]'
+    """
+    with contextlib.closing(Store(folder)) as store, _bound(store, host, port) as bound:
+        app = build_app(store, options=options)
+        server = uvicorn.Server(_config(app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="labhub", daemon=True)
+
+        def stop() -> None:
+            server.should_exit = True
+            thread.join()
+
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        try:
+            yield Running(url=_url(bound), store=store, faults=app.faults, stop=stop)
+        finally:
+            stop()
+
+
+def serve(
+    folder: str | Path,
+    *,
+    host: str = LOOPBACK,
+    port: int = PORT,
+    owner: str = "lab",
+    names: tuple[str, ...] = (),
+    say: Callable[[str], None],
+    options: Options | None = None,
+) -> None:
+    """Run a hub until it is interrupted.
+
+    Args:
+        folder: Where the store is, or is to be.
+        host: Address to bind; only this machine reaches the default.
+        port: 0 for a free one.
+        owner: Account of the first token, which is made and told when there is none yet.
+        names: Host names that a proxy in front of the hub passes on, beside the loopback's own.
+        say: Takes the lines that a user needs.
+        options: What the hub accepts.
+
+    Raises:
+        OptionError: If the port cannot be had, or others than this machine could reach a hub without tokens.
+    """
+    chosen = options or Options()
+    if _is_loopback(host):
+        chosen = replace(chosen, host_names=_OWN_NAMES | {host, *names})
+    with contextlib.closing(Store(folder)) as store, _bound(store, host, port) as bound:
+        secret = None if store.accounts.tokens() else store.accounts.add_token(owner, "admin", label="owner")
+        say(f"export HF_ENDPOINT={_url(bound)}")
+        # Only its hash is kept, so this is the one time that it can be told.
+        say(f"export HF_TOKEN={secret}" if secret else f"# a token: anthology-hub hub token add {folder} NAME")
+        if not _is_loopback(host):
+            say("# the connection is not encrypted: put a proxy with TLS in front of it")
+        # Ctrl-C is how one stops it, and no error.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(_config(build_app(store, options=chosen))).run(sockets=[bound])
+
+
+async def _handled(handler: Handler, args: Mapping[str, str], ask: Ask) -> Response:
+    if wire.is_coroutine(handler):
+        return await cast(Callable[[Ask], wire.Coming], handler)(ask)
+    if ask.request.method not in ("GET", "HEAD"):
+        ask = replace(ask, body=b"".join([piece async for piece in ask.stream(ask.hub.options.body_limit)]))
+    return await run_in_threadpool(cast(Callable[[Ask], Response], handler), ask)
+
+
+def _told(problem: Exception) -> Response:
+    """The answer to an exception; what a client can do nothing about is logged."""
+    if isinstance(problem, ClientDisconnect):
+        return wire.error(Refusal(400, "the connection was closed before the request was whole"))
+    if isinstance(problem, AnthologyError):
+        return wire.error(problem)
+    full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "disk is full" in str(problem):
+        return wire.error(Refusal(507, "the disk of the hub is full: nothing was changed; free space and try again"))
+    if isinstance(problem, sqlite3.OperationalError) and "locked" in str(problem):
+        response = wire.error(Refusal(503, "the hub is busy with upkeep: try again soon"))
+        response.headers["Retry-After"] = "5"
+        return response
+    _log.error("a request failed", exc_info=problem)
+    return wire.error(Refusal(500, "something went wrong in the hub: its log tells what"))
+
+
+def _page(store: Store) -> Starlette | None:
+    if importlib.util.find_spec("anthology_hub.labhub.pages") is None:
+        return None
+    from anthology_hub.labhub import pages
+
+    return Starlette(routes=pages.routes(store))
+
+
+def _config(app: Application) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@contextlib.contextmanager
+def _bound(store: Store, host: str, port: int) -> Iterator[socket.socket]:
+    if not _is_loopback(host) and not any(token.revoked is None for token in store.accounts.tokens()):
+        raise OptionError(
+            f"refusing to bind {host}: others could reach this hub, and it has no token yet, so nobody would own it. "
+            f"Make one first: anthology-hub hub token add {store.root} NAME --role admin; or bind {LOOPBACK}"
+        )
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as problem:
+        raise OptionError(
+            f"cannot bind {host} port {port}: {problem}. Give another, or port 0 for a free one"
+        ) from problem
+    with bound:
+        yield bound
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
