@@ -169,7 +169,7 @@ class Anthology:
 
     @property
     def origin(self) -> str:
-        """The release on a hub, `hf://namespace/name@commit`; empty for others: a folder's path is nobody's business."""
+        """The commit on a hub, `hf://namespace/name@commit`; empty for others: a folder's path is nobody's business."""
         return self._store.source if self._store.source.startswith(hub.SCHEME) else ""
 
     @property
@@ -401,13 +401,12 @@ class Anthology:
         version = release.removeprefix("v")
         if not VERSION.fullmatch(version):
             raise OptionError(f"the release must be 'vmajor.minor.patch' as 'v1.0.0', got {release!r}")
-        hub.check_rights(repo, public=public)
-        validate(self._edition(version, card, ""), smallest_cell=smallest_cell)
         with tempfile.TemporaryDirectory() as work:
 
             def build(tags: Mapping[str, str]) -> Path:
                 entry = f"## {version}\n\n{changelog}\n" if changelog else ""
                 edition = self._edition(version, card, _history(self, repo, version, tags, entry))
+                validate(edition, smallest_cell=smallest_cell)
                 return save_release(edition, tempfile.mkdtemp(dir=work))
 
             message = f"Release v{version}: {len(self):,} personas"

@@ -180,13 +180,17 @@ def publish(
     """
     target = _Repo(_repo_name(repo))
     with _translated(f"{repo} cannot be written"):
-        _until_done(lambda: target.prepare(public=public))
+        there = _until_done(lambda: target.check(public=public))
         built: dict[tuple[tuple[str, str], ...], Path] = {}
 
         def attempt() -> Commit:
-            tags = target.tags()
+            nonlocal there
+            tags = target.tags() if there else {}
             key = tuple(tags.items())
             folder = built[key] if key in built else built.setdefault(key, build(tags))
+            if not there:
+                target.create(public=public)
+                there = True
             commit = tags.get(tag)
             if commit is None:
                 commit = target.commit_folder(folder, manifest, message)
@@ -201,19 +205,17 @@ def publish(
         return _until_done(attempt)
 
 
-def check_rights(repo: str, *, public: bool | None = None) -> None:
+def check_rights(repo: str) -> None:
     """Raise unless the token may write this dataset repository, or make it; nothing is changed.
 
     Args:
         repo: Dataset repository `namespace/name`.
-        public: If given, a repository that is there must be just so visible.
 
     Raises:
         DataError: If there is no token, it may only read, or the repository is another's.
-        OptionError: If the visibility is another.
     """
     with _translated(f"{repo} cannot be written"):
-        _Repo(_repo_name(repo)).check(public=public)
+        _Repo(_repo_name(repo)).check()
 
 
 def can_write(target: str | Path) -> bool:
@@ -252,7 +254,8 @@ def add_files(
         asked = _until_done(lambda: not repo.may_write() if pull_request is None else pull_request)
         if asked:
             return _until_done(lambda: repo.propose(files, message))
-        _until_done(lambda: repo.prepare(public=None))
+        if not _until_done(repo.check):
+            _until_done(lambda: repo.create(public=False))
         return _until_done(lambda: repo.add(files, message, revision="main"))
 
 
@@ -281,7 +284,7 @@ def change_files(
         return _change_folder(Path(target), change(Path(target)))
     repo = _Repo(_repo_name(target))
     with _translated(f"{target} cannot be written"):
-        _until_done(lambda: repo.check(public=None))
+        _until_done(repo.check)
         return _until_done(lambda: repo.change(change, message, patterns))
 
 
@@ -341,10 +344,14 @@ class _Repo:
             return None
 
     def may_write(self) -> bool:
+        return self._lets_write(there=self._private() is not None)
+
+    def _lets_write(self, *, there: bool) -> bool:
         from huggingface_hub.errors import HfHubHTTPError
 
-        if self._private() is None:
-            return self._owns_namespace()
+        if not there:
+            who = self._who()
+            return self.name.partition("/")[0] in {who["name"], *(org["name"] for org in who.get("orgs", ()))}
         try:
             self.api.auth_check(self.name, repo_type="dataset", write=True)
         except HfHubHTTPError as error:
@@ -352,10 +359,6 @@ class _Repo:
                 return False
             raise
         return True
-
-    def _owns_namespace(self) -> bool:
-        who = self._who()
-        return self.name.partition("/")[0] in {who["name"], *(org["name"] for org in who.get("orgs", ()))}
 
     def _who(self) -> dict[str, Any]:
         from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -369,14 +372,14 @@ class _Repo:
                 raise
             raise DataError(f"the hub does not know this token: make a new one to write {self.name}") from error
 
-    def check(self, *, public: bool | None) -> bool:
+    def check(self, *, public: bool | None = None) -> bool:
         """Raise unless the token may write or make it; return whether it is there."""
         role = self._who().get("auth", {}).get("accessToken", {}).get("role")
         if role == "read":
             raise DataError(f"this token may only read: take one with the role 'write' to write {self.name}")
-        if not self.may_write():
-            raise DataError(f"this token may not write {self.name}: take the owner's, or open a pull request")
         private = self._private()
+        if not self._lets_write(there=private is not None):
+            raise DataError(f"this token may not write {self.name}: take the owner's, or open a pull request")
         if None not in (private, public) and private == public:
             there, wanted = ("private", "public") if private else ("public", "private")
             raise OptionError(
@@ -385,10 +388,9 @@ class _Repo:
             )
         return private is not None
 
-    def prepare(self, *, public: bool | None) -> None:
-        """Check the rights, and make the repository if it is not there (private, unless public is asked)."""
-        if not self.check(public=public):
-            self.api.create_repo(self.name, repo_type="dataset", private=not public, exist_ok=True)
+    def create(self, *, public: bool) -> None:
+        """Make the repository if it is not there."""
+        self.api.create_repo(self.name, repo_type="dataset", private=not public, exist_ok=True)
 
     # -- commits
 
@@ -538,20 +540,19 @@ def _repo_name(source: str | Path) -> str:
 def _cached(repo: str, sha: str) -> Path:
     """Where the client keeps a revision of a dataset repository."""
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="dataset") / "snapshots" / sha
+    return Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}" / "snapshots" / sha
 
 
 def _remembered(repo: str, revision: str | None) -> str:
     """Return the commit of a revision, asking the hub unless it is a release that was asked for before."""
-    from huggingface_hub import HfApi
-
     pinned = revision is not None and bool(RELEASE_TAG.fullmatch(revision))
     # Two hubs may hold different repositories of one name, which the client's own cache does not tell apart.
     memo = cache_dir() / "releases" / urlsplit(_endpoint()).netloc.replace(":", "_") / repo / str(revision)
     if pinned and memo.is_file():
         return memo.read_text(encoding="utf-8")
+    from huggingface_hub import HfApi
+
     at = f" at revision {revision!r}" if revision else ""
     with _translated(f"the dataset {repo!r}{at} cannot be had from the hub"):
         api = HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
@@ -563,9 +564,9 @@ def _remembered(repo: str, revision: str | None) -> str:
 
 @lru_cache
 def _no_bar() -> type[Any]:
-    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class NoBar(tqdm):  # type: ignore[misc]
+    class NoBar(tqdm):
         def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401
             super().__init__(*given, **{**named, "disable": True})  # type: ignore[no-untyped-call]
 

@@ -224,9 +224,8 @@ class Index:
         scores, rows = self._faiss.search(query[None], min(k, allowed), params=params)
         return Hits(rows=rows[0].astype(np.int64), scores=scores[0])
 
-    def write(self, file: Path) -> str:
-        """Write the FAISS file and return its factory string."""
+    def write(self, file: Path) -> None:
+        """Write the FAISS file, of the factory `Flat`."""
         import faiss
 
         faiss.write_index(self._faiss, str(file))
-        return "Flat"

@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
-PERSONAS, ANNOTATIONS = "personas", "annotations"
+PERSONAS, ANNOTATIONS, PARQUET = "personas", "annotations", "train-00000-of-00001.parquet"
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """The Hub's names for numbers of rows."""
 SMALLEST_CELL = 10
 """Fewer people than this behind a published figure may be recognised."""
-ROW_GROUP = 5_000
+ROW_GROUP = 2 * 2**20
+"""Bytes of a parquet row group, about: what has to be read for one row, and what a viewer fetches."""
+FEWEST_ROWS = 1_000
 REMEMBERED = 8 * 2**20
 """Files from this size on (bytes) are hashed once and then trusted while size, time and inode stay the same."""
 
@@ -66,6 +68,15 @@ class Rows:
             return [pq.ParquetFile(path) for path in paths]
         except pa.ArrowException as error:
             raise DataError(f"{paths[0].parent} cannot be read as parquet: {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Write the rows as one parquet file; one that is on the disk already is copied as it is."""
+        path.parent.mkdir(parents=True)
+        paths = self._paths()
+        if len(paths) == 1:
+            shutil.copyfile(paths[0], path)
+        else:
+            _write_parquet(self.table, path)
 
     @property
     def table(self) -> pa.Table:
@@ -145,6 +156,13 @@ class Embedding:
         flat = column.flatten().to_numpy(zero_copy_only=False)
         return Index(np.asarray(flat, dtype=np.float32).reshape(-1, self.card.dimension), file=self.index_file())
 
+    def write_index(self, path: Path) -> None:
+        """Write the FAISS file; one that is on the disk already is copied as it is."""
+        if there := self.index_file():
+            shutil.copyfile(there, path)
+        else:
+            self.index.write(path)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Release:
@@ -204,8 +222,8 @@ class Release:
         levels = positions(pc.list_flatten(found["levels"]), self.codebook.trait(trait).levels)
         table = np.full((len(self.ids), len(self.codebook.trait(trait).levels)), np.nan, dtype=np.float32)
         table[owners] = 0
-        counts = pc.list_value_length(found["levels"]).to_numpy()
-        table[np.repeat(owners, counts), levels] = pc.list_flatten(found["probs"]).to_numpy()
+        counts = pc.list_value_length(found["levels"].combine_chunks()).to_numpy()
+        table[np.repeat(owners, counts), levels] = pc.list_flatten(found["probs"].combine_chunks()).to_numpy()
         return table
 
 
@@ -215,7 +233,10 @@ def positions(column: pa.ChunkedArray, values: Sequence[str], kind: type = np.in
     import pyarrow.compute as pc
 
     found = pc.index_in(column, value_set=pa.array(values, pa.string()))
-    return np.asarray(pc.fill_null(found, MISSING), dtype=kind)
+    filled = pc.fill_null(found, MISSING)
+    # Through an array: a chunked one would load pandas.
+    flat = filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled
+    return np.asarray(flat.to_numpy(), dtype=kind)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -416,16 +437,17 @@ def validate(release: Release, *, smallest_cell: int = SMALLEST_CELL) -> None:
 def _write(release: Release, folder: Path) -> None:
     import faiss
 
-    _write_parquet(release.personas.table, folder / f"{PERSONAS}/train-00000-of-00001.parquet")
-    _write_parquet(release.annotations.table, folder / f"{ANNOTATIONS}/train-00000-of-00001.parquet")
+    release.personas.write(folder / PERSONAS / PARQUET)
+    release.annotations.write(folder / ANNOTATIONS / PARQUET)
     rows = {PERSONAS: len(release.personas), ANNOTATIONS: len(release.annotations)}
     indexes = {}
     for slug, embedding in release.embeddings.items():
-        _write_parquet(embedding.rows.table, folder / f"embeddings/{slug}/train-00000-of-00001.parquet")
+        embedding.rows.write(folder / "embeddings" / slug / PARQUET)
         rows[f"embeddings-{slug}"] = len(embedding.rows)
         file = f"index/{slug}/flat.faiss"
         (folder / file).parent.mkdir(parents=True)
-        indexes[slug] = {"file": file, "factory": embedding.index.write(folder / file), "faiss": faiss.__version__}
+        embedding.write_index(folder / file)
+        indexes[slug] = {"file": file, "factory": "Flat", "faiss": faiss.__version__}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
     body, changelog = release.documents()
     plain = _plain_card(release.name, release.version, release.licence, len(release.personas))
@@ -457,14 +479,13 @@ def _strange(target: Path) -> str:
 def _write_parquet(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True)
     pq.write_table(
         table.replace_schema_metadata(None),
         path,
         compression="zstd",
         write_page_index=True,
         use_content_defined_chunking=True,
-        row_group_size=ROW_GROUP,
+        row_group_size=max(FEWEST_ROWS, ROW_GROUP * table.num_rows // max(1, table.nbytes)),
     )
 
 
