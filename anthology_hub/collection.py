@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import hub
+from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, with_entry
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.index import ENCODER, Encoder
@@ -335,7 +336,14 @@ class Anthology:
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path, *, release: str | None = None, card: str = "", changelog: str = "") -> Anthology:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        release: str | None = None,
+        card: CardText | str | None = None,
+        changelog: str | None = None,
+    ) -> Anthology:
         """Write this view as a release folder: whole or not at all.
 
         The same content gives the same bytes. An existing collection folder is replaced only by a complete new one; a
@@ -345,7 +353,8 @@ class Anthology:
         Args:
             folder: Where to.
             release: Version, `major.minor.patch`; the one it has, if not given.
-            card: Body of the dataset card, below the YAML that is made here; the one it has, if not given.
+            card: What the dataset card says beside what is counted, or a whole body in Markdown; what it said before,
+                if not given.
             changelog: Content of CHANGELOG.md; the one it has, if not given.
 
         Returns:
@@ -365,7 +374,7 @@ class Anthology:
             >>> len(changes.added), changes.demands
             (1, 'minor')
         """
-        return compare(older._edition(None, "", ""), self._edition(None, "", ""))
+        return compare(older._edition(), self._edition())
 
     def push(
         self,
@@ -373,7 +382,7 @@ class Anthology:
         *,
         release: str,
         public: bool = False,
-        card: str = "",
+        card: CardText | str | None = None,
         changelog: str = "",
         smallest_cell: int = SMALLEST_CELL,
     ) -> hub.Commit:
@@ -406,6 +415,7 @@ class Anthology:
             def build(tags: Mapping[str, str]) -> Path:
                 entry = f"## {version}\n\n{changelog}\n" if changelog else ""
                 edition = self._edition(version, card, _history(self, repo, version, tags, entry))
+                edition = replace(edition, text=replace(edition.text, repository=repo))
                 validate(edition, smallest_cell=smallest_cell)
                 return save_release(edition, tempfile.mkdtemp(dir=work))
 
@@ -427,27 +437,25 @@ class Anthology:
         slug = ENCODER if ENCODER in self._store.embeddings else next(iter(self._store.embeddings))
         return self._store.embeddings[slug]
 
-    def _edition(self, version: str | None, card: str, changelog: str) -> Release:
+    def _edition(
+        self, version: str | None = None, card: CardText | str | None = None, changelog: str | None = None
+    ) -> Release:
         """This view as a release of its own."""
-        body, history = self._store.documents()
-        store = replace(
-            self._store,
-            version=self._store.version if version is None else version,
-            documents=lambda: (card or body, changelog or history),
-        )
+        store = self._store
+        told = store.changelog() if changelog is None else changelog
+        text = store.text if card is None else CardText(body=card) if isinstance(card, str) else card
+        store = replace(store, version=store.version if version is None else version, text=text, changelog=lambda: told)
         if len(self) == len(store.personas) and (self._rows == np.arange(len(self))).all():
             return store
-        position = {self._store.ids[row]: at for at, row in enumerate(self._rows)}
+        position = {store.ids[row]: at for at, row in enumerate(self._rows)}
         embeddings = {
             slug: Embedding(card=e.card, rows=Rows(_reorder(e.rows.table, position)))
             for slug, e in store.embeddings.items()
         }
-        whole = f"{len(store.personas)} personas of {self.identity}"
-        note = f"> **A selection:** {len(self)} of the {whole}. The card of the whole follows.\n\n"
-        selected = card or (note + body if body else "")
+        whole = f"{len(self)} of the {len(store.personas)} personas of {self.identity}"
         return replace(
             store,
-            documents=lambda: (selected, changelog or history),
+            text=replace(text, selections=(whole, *text.selections)) if card is None else text,
             personas=Rows(store.personas.table.take(self._rows)),
             annotations=Rows(_reorder(store.annotations.table, position)),
             embeddings=embeddings,
@@ -466,14 +474,14 @@ def _history(people: Anthology, repo: str, version: str, tags: Mapping[str, str]
     newer = [tag for tag in tags if number(tag) > number(version)]
     if newer and f"v{version}" not in tags:
         raise OptionError(f"{repo} has {newer[-1]} already: a release below it cannot be added, give a higher one")
-    _, own = people._store.documents()
     if not older:
-        return with_entry(own, entry or f"## {version}\n\nFirst release: {len(people):,} personas.\n")
+        return with_entry(
+            people._store.changelog(), entry or f"## {version}\n\nFirst release: {len(people):,} personas.\n"
+        )
     last = Anthology.load(repo, revision=tags[older[-1]])
     changes = people.diff(last)
     changes.check(version)
-    _, before = last._store.documents()
-    return with_entry(before, entry or changes.entry(version))
+    return with_entry(last._store.changelog(), entry or changes.entry(version))
 
 
 def _of(store: Release) -> Anthology:

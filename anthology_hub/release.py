@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from anthology_hub import hub
+from anthology_hub.cards import CardText, collection_card, collection_facts
 from anthology_hub.errors import DataError, IntegrityError, OptionError
 from anthology_hub.index import EncoderCard, Index
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, Codebook, Persona, digest, read_json
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
 PERSONAS, ANNOTATIONS, PARQUET = "personas", "annotations", "train-00000-of-00001.parquet"
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-"""The Hub's names for numbers of rows."""
+FACTS = ("n_words", "quality_flags", "source", "generator")
+"""Columns of the personas that the card counts."""
 SMALLEST_CELL = 10
 """Fewer people than this behind a published figure may be recognised."""
 ROW_GROUP = 2 * 2**20
@@ -179,8 +180,10 @@ class Release:
     """SHA-256 of the manifest; empty before the first save."""
     source: str = ""
     """Where it was read from: a folder, or `hf://namespace/name@commit`."""
-    documents: Callable[[], tuple[str, str]] = lambda: ("", "")
-    """Gives the body of the card and the changelog."""
+    text: CardText = CardText()
+    """What the card says beside what is counted."""
+    changelog: Callable[[], str] = str
+    """Gives the content of CHANGELOG.md."""
     ids_digest: str = ""
 
     @cached_property
@@ -272,7 +275,8 @@ def read_release(snapshot: hub.Snapshot) -> Release:
             embeddings={slug: _embedding(files, slug) for slug in manifest["embeddings"]},
             digest=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
             source=snapshot.source,
-            documents=lambda: _documents(files),
+            text=CardText.from_dict(manifest.get("card", {})),
+            changelog=lambda: _text(files.paths(CHANGELOG)[0]) if CHANGELOG in manifest["files"] else "",
             ids_digest=str(manifest.get("persona_ids_sha256")),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -289,16 +293,6 @@ def _embedding(files: _Files, slug: str) -> Embedding:
         rows=files.rows(f"embeddings/{slug}"),
         index_file=lambda: files.paths(index["file"])[0] if index else None,
     )
-
-
-def _documents(files: _Files) -> tuple[str, str]:
-    """The body of the card and the changelog."""
-    body = re.sub(r"\A---\n.*?\n---\n+", "", _text(files.paths(CARD)[0]), flags=re.DOTALL)
-    # A card that was made here tells release and size, which may change: it is made anew.
-    own = _plain_card(files.manifest["name"], files.manifest["release"], files.manifest["licence"],
-                      files.manifest["rows"][PERSONAS])  # fmt: skip
-    changelog = _text(files.paths(CHANGELOG)[0]) if CHANGELOG in files.manifest["files"] else ""
-    return "" if body == own else body, changelog
 
 
 def _text(path: Path) -> str:
@@ -449,10 +443,8 @@ def _write(release: Release, folder: Path) -> None:
         embedding.write_index(folder / file)
         indexes[slug] = {"file": file, "factory": "Flat", "faiss": faiss.__version__}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
-    body, changelog = release.documents()
-    plain = _plain_card(release.name, release.version, release.licence, len(release.personas))
-    (folder / CARD).write_text(_front_matter(release) + (body or plain), encoding="utf-8")
-    if changelog:
+    (folder / CARD).write_text(_card(release), encoding="utf-8")
+    if changelog := release.changelog():
         (folder / CHANGELOG).write_text(changelog, encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
@@ -460,6 +452,7 @@ def _write(release: Release, folder: Path) -> None:
         "name": release.name,
         "release": release.version,
         "licence": release.licence,
+        "card": release.text.to_dict(),
         "rows": rows,
         "persona_ids_sha256": digest(release.ids),
         "embeddings": {slug: embedding.card.to_dict() for slug, embedding in release.embeddings.items()},
@@ -509,19 +502,15 @@ def _swap(work: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _front_matter(release: Release) -> str:
-    configs = [(PERSONAS, PERSONAS, True), (ANNOTATIONS, ANNOTATIONS, False)]
-    configs += [(f"embeddings-{slug}", f"embeddings/{slug}", False) for slug in release.embeddings]
-    size = next((name for most, name in SIZES if len(release.personas) < most), "10M<n<100M")
-    lines = ["---", f"pretty_name: {release.name}", f"license: {release.licence.lower()}", "language:", "- en"]
-    lines += ["size_categories:", f"- {size}", "tags:"]
-    lines += [f"- {tag}" for tag in ("personas", "backstories", "survey-simulation", "synthetic", "anthology-hub")]
-    lines.append("configs:")
-    for name, path, default in configs:
-        lines += [f"- config_name: {name}", *(["  default: true"] if default else [])]
-        lines += ["  data_files:", "  - split: train", f"    path: {path}/train-*.parquet"]
-    return "\n".join([*lines, "---", "", ""])
-
-
-def _plain_card(name: str, version: str, licence: str, count: int) -> str:
-    return f"# {name}\n\n{count} personas, release {version}, licence {licence}.\n"
+def _card(release: Release) -> str:
+    facts = collection_facts(
+        release.personas.columns(FACTS),
+        release.annotations.table,
+        name=release.name,
+        release=release.version,
+        licence=release.licence,
+        codebook=release.codebook,
+        encoders={slug: embedding.card for slug, embedding in release.embeddings.items()},
+        text=release.text,
+    )
+    return collection_card(facts)

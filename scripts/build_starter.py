@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import tomllib
 from pathlib import Path
-from string import Template
 from typing import Any
 
+from anthology_hub.cards import CardText
 from anthology_hub.collection import Anthology
 from anthology_hub.index import Encoder
 from anthology_hub.schema import DATA, Codebook
-from anthology_hub.weighting import kl_divergence
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "scripts" / "starter"
@@ -78,33 +78,12 @@ def records() -> list[dict[str, Any]]:
     ]
 
 
-def margins_table(people: Anthology) -> str:
-    """Return the Markdown table of the collection's margins beside the population's, with the KL divergence."""
-    lines = ["| trait | level | starter | population | KL (nats) |", "| --- | --- | --- | --- | --- |"]
-    for trait in people.codebook.traits:
-        shares = people.margins(trait.name)
-        divergence = kl_divergence(list(shares.values()), trait.population)
-        for at, (level, share) in enumerate(shares.items()):
-            label, figure = (trait.name, f"{divergence:.3f}") if at == 0 else ("", "")
-            lines.append(f"| {label} | {level} | {share:.3f} | {trait.population[at]:.3f} | {figure} |")
-    return "\n".join(lines)
-
-
 def build(folder: Path, encoder: Encoder | None = None) -> Anthology:
     """Build and save the collection."""
     people = Anthology.from_records(
         records(), Codebook.load("starter"), name="anthology-starter", licence="CC-BY-4.0", provenance=PROVENANCE
     ).embed(encoder)
-    words = [len(persona.backstory.split()) for persona in people]
-    card = Template((ROOT / "cards" / "starter.md").read_text(encoding="utf-8")).substitute(
-        n=len(people),
-        release=RELEASE,
-        shortest=min(words),
-        longest=max(words),
-        mean=f"{sum(words) / len(words):.0f}",
-        population=people.codebook.population_source,
-        margins=margins_table(people),
-    )
+    card = CardText.from_dict(tomllib.loads((SOURCE / "card.toml").read_text(encoding="utf-8")))
     changelog = (ROOT / "cards" / "starter-changelog.md").read_text(encoding="utf-8")
     return people.save(folder, release=RELEASE, card=card, changelog=changelog)
 

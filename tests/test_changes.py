@@ -14,7 +14,7 @@ def made(*people, codebook=CODEBOOK, licence="CC0-1.0", **provenance):
     """A collection at 1.4.2 of (text, traits) pairs."""
     records = [{"backstory": text, "traits": traits} for text, traits in people]
     loaded = Anthology.from_records(records, codebook, name="people", licence=licence, provenance=provenance)
-    return Anthology(loaded._edition("1.4.2", "", ""), np.arange(len(people)))
+    return Anthology(loaded._edition("1.4.2"), np.arange(len(people)))
 
 
 ANN = ("I am Ann, and I farm.", {"age": "65+", "region": "South"})

@@ -479,7 +479,7 @@ def test_a_view_is_saved_in_its_order_with_only_what_belongs_to_it(starter, enco
         np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
     card = (tmp_path / "south" / "README.md").read_text()
     assert f"A selection:** 30 of the 150 personas of {starter.identity}." in card
-    assert card.endswith((DATA / "starter" / "README.md").read_text()[-2_000:])
+    assert "\n30 personas, release 2.0.0, licence CC-BY-4.0" in card and "**Who wrote them.**" in card
 
 
 def test_size_of_the_collection_is_told_in_the_hubs_classes(tmp_path):
