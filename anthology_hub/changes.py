@@ -6,6 +6,7 @@ added, patch = corrections. The number is checked by program, and the changelog 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,7 @@ def compare(old: Release, new: Release) -> Changes:
 
 
 def with_entry(changelog: str, entry: str) -> str:
-    r"""Put an entry on top of a changelog, below its title; one of the same version is kept as it is.
+    r"""Put an entry on top of a changelog, below its title, in place of one of the same version.
 
     Example:
         >>> print(with_entry("# Changelog\n\n## 1.0.0\n\nFirst.\n", "## 1.1.0\n\nMore.\n"))
@@ -165,11 +166,27 @@ def with_entry(changelog: str, entry: str) -> str:
         First.
         <BLANKLINE>
     """
-    heading = entry.splitlines()[0]
-    if heading in changelog.splitlines():
-        return changelog
-    title, found, rest = changelog.partition("## ")
-    return f"{title or '# Changelog' + chr(10) * 2}{entry}" + (f"\n{found}{rest}" if found else "")
+    title, entries = _parts(changelog)
+    heading = entry.partition("\n")[0]
+    kept = [one for one in entries if one.partition("\n")[0] != heading]
+    return "\n\n".join(part.strip("\n") for part in (title or "# Changelog", entry, *kept)) + "\n"
+
+
+def entry_of(changelog: str, version: str) -> str:
+    r"""Return the entry of a version, with its heading; empty if there is none.
+
+    Example:
+        >>> entry_of("# Changelog\n\n## 1.1.0\n\nMore.\n\n## 1.0.0\n\nFirst.\n", "1.0.0")
+        '## 1.0.0\n\nFirst.\n'
+    """
+    _, entries = _parts(changelog)
+    return next((one for one in entries if one.partition("\n")[0] == f"## {version}"), "")
+
+
+def _parts(changelog: str) -> tuple[str, list[str]]:
+    """What stands above the first entry, and the entries."""
+    title, *entries = re.split(r"^(?=## )", changelog, flags=re.MULTILINE)
+    return title, entries
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from anthology_hub import hub
 from anthology_hub.cards import CardText
-from anthology_hub.changes import Changes, compare, with_entry
+from anthology_hub.changes import Changes, compare, entry_of, with_entry
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.index import ENCODER, Encoder
 from anthology_hub.release import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 STARTER = "starter"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
+BATCH = 10_000
+"""Records that are made into rows of a table at once."""
 CONFIDENCE = 0.5
 """A trait column holds the top level only where its probability is at least this; else it is null."""
 
@@ -105,13 +108,10 @@ class Anthology:
             EmptyError: If there is no record.
             UnknownNameError: If a trait or level is not in the codebook, or a column of provenance does not exist.
         """
-        rows = list(records)
         for column in provenance or {}:
             if column not in PROVENANCE:
                 raise UnknownNameError("column of provenance", column, PROVENANCE)
-        if not rows:
-            raise EmptyError("a collection needs at least one backstory")
-        personas, annotations = _tables(rows, codebook, dict(provenance or {}))
+        personas, annotations = _tables(records, codebook, dict(provenance or {}))
         store = Release(
             name=name,
             version="0.0.0",
@@ -121,6 +121,14 @@ class Anthology:
             annotations=Rows(annotations),
         )
         return _of(store)
+
+    def download(self) -> Anthology:
+        """Bring all files of the release to the disk, for work offline, and return the collection.
+
+        Otherwise annotations and vectors are fetched when they are first needed.
+        """
+        self._store.download()
+        return self
 
     def embed(self, encoder: Encoder | None = None, *, progress: bool = False) -> Anthology:
         """Return the collection with passage vectors of an encoder; nothing that has them already is computed again."""
@@ -397,7 +405,8 @@ class Anthology:
             release: Name of the tag, such as `v1.2.0`.
             public: Whether all may see it. Must agree with a repository that is there.
             card: See `save`.
-            changelog: Entry for this release, Markdown without the heading; drafted from the difference, if not given.
+            changelog: Entry for this release, Markdown without the heading; the one in its CHANGELOG.md, or one
+                drafted from the difference, if not given.
             smallest_cell: Refuse population shares of the codebook that stand for fewer people of a study than this.
 
         Raises:
@@ -413,7 +422,7 @@ class Anthology:
         with tempfile.TemporaryDirectory() as work:
 
             def build(tags: Mapping[str, str]) -> Path:
-                entry = f"## {version}\n\n{changelog}\n" if changelog else ""
+                entry = f"## {version}\n\n{changelog}\n" if changelog else entry_of(self._store.changelog(), version)
                 edition = self._edition(version, card, _history(self, repo, version, tags, entry))
                 edition = replace(edition, text=replace(edition.text, repository=repo))
                 validate(edition, smallest_cell=smallest_cell)
@@ -512,16 +521,33 @@ def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:
 # -- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str]) -> tuple[pa.Table, pa.Table]:
+def _tables(
+    records: Iterable[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str]
+) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
 
-    schema = _persona_schema(codebook)
-    if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+    schemas = _persona_schema(codebook), _annotation_schema()
+    names = schemas[0].names
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"traits cannot be named like columns of the personas: rename {', '.join(doubled)}")
+    seen: dict[str, int] = {}
+    rows, parts = iter(records), []
+    # By batches: a row takes many times more memory as a Python object than in a table.
+    while batch := list(islice(rows, BATCH)):
+        made = _rows_of(batch, codebook, provenance, seen)
+        parts.append([pa.Table.from_pylist(part, schema) for part, schema in zip(made, schemas, strict=True)])
+    if not parts:
+        raise EmptyError("a collection needs at least one backstory")
+    personas, annotations = (pa.concat_tables(tables) for tables in zip(*parts, strict=True))
+    return personas, annotations
+
+
+def _rows_of(
+    batch: Sequence[Mapping[str, Any]], codebook: Codebook, provenance: dict[str, str], seen: dict[str, int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     personas: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows):
+    for number, row in enumerate(batch, len(seen)):
         text = row.get("backstory")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"record {number} has no backstory, but {text!r}: give a text or leave the record out")
@@ -536,7 +562,7 @@ def _tables(rows: list[Mapping[str, Any]], codebook: Codebook, provenance: dict[
         known = [_annotation(persona_id, text, row, name, codebook, provenance) for name in row.get("traits", {})]
         annotations += known
         personas.append(_persona_row(persona_id, text, row, known, codebook, provenance))
-    return pa.Table.from_pylist(personas, schema), pa.Table.from_pylist(annotations, _annotation_schema())
+    return personas, annotations
 
 
 def _annotation(

@@ -106,7 +106,8 @@ class Commit:
 def locate(source: str | Path, *, revision: str | None = None) -> Snapshot:
     """Say which commit a revision of a dataset repository is, or point at a local folder; nothing is downloaded yet.
 
-    What a release tag (`v1.2.0`) names is remembered, so that it costs no request the next time, and none offline.
+    What a release tag (`v1.2.0`) names is remembered while its files are in the client's cache, so that it costs no
+    request the next time, and none offline.
 
     Args:
         source: A folder, or a dataset repository `namespace/name`, with `hf://` in front or not.
@@ -550,7 +551,9 @@ def _remembered(repo: str, revision: str | None) -> str:
     # Two hubs may hold different repositories of one name, which the client's own cache does not tell apart.
     memo = cache_dir() / "releases" / urlsplit(_endpoint()).netloc.replace(":", "_") / repo / str(revision)
     if pinned and memo.is_file():
-        return memo.read_text(encoding="utf-8")
+        known = memo.read_text(encoding="utf-8")
+        if _cached(repo, known).is_dir():
+            return known
     from huggingface_hub import HfApi
 
     at = f" at revision {revision!r}" if revision else ""

@@ -184,6 +184,8 @@ class Release:
     """What the card says beside what is counted."""
     changelog: Callable[[], str] = str
     """Gives the content of CHANGELOG.md."""
+    download: Callable[[], object] = list
+    """Brings all files to the disk."""
     ids_digest: str = ""
 
     @cached_property
@@ -276,6 +278,7 @@ def read_release(snapshot: hub.Snapshot) -> Release:
             digest=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
             source=snapshot.source,
             text=CardText.from_dict(manifest.get("card", {})),
+            download=lambda: files.paths(*manifest["files"]),
             changelog=lambda: _text(files.paths(CHANGELOG)[0]) if CHANGELOG in manifest["files"] else "",
             ids_digest=str(manifest.get("persona_ids_sha256")),
         )

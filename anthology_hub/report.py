@@ -162,7 +162,7 @@ def write_report(
 
     Raises:
         DataError: If the answers, humans or cast are not those of the result.
-        MissingExtraError: If matplotlib or jinja2 is not installed.
+        MissingExtraError: If matplotlib is not installed.
 
     Example:
         >>> import tempfile
@@ -193,9 +193,8 @@ def check_extras() -> None:
     Raises:
         MissingExtraError: If one is not.
     """
-    for package in ("matplotlib", "jinja2"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "plots", "reports")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "plots", "reports")
 
 
 def _check_inputs(result: Result, answers: Answers | None, humans: Respondents | None, cast: Matching | None) -> None:

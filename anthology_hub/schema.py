@@ -140,8 +140,8 @@ class Codebook:
         """
         traits = tuple(_build(Trait, {k: _tuples(v) for k, v in trait.items()}) for trait in _objects(value, "traits"))
         names = [trait.name for trait in traits]
-        if not names or len(set(names)) != len(names):
-            raise DataError(f"codebook {value.get('name')!r}: trait names must be distinct and not empty, got {names}")
+        if len(set(names)) != len(names):
+            raise DataError(f"codebook {value.get('name')!r}: trait names must be distinct, got {names}")
         for trait in traits:
             _check_trait(trait)
         return cls(

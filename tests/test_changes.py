@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anthology_hub import Anthology, Codebook
-from anthology_hub.changes import with_entry
+from anthology_hub.changes import entry_of, with_entry
 from anthology_hub.errors import OptionError
 
 CODEBOOK = Codebook.load("starter")
@@ -126,12 +126,13 @@ def test_a_version_that_is_too_low_for_what_changed_is_refused_with_the_reasons(
         made(ANN).diff(BASE).check("v2")
 
 
-def test_an_entry_goes_on_top_and_never_twice():
+def test_an_entry_goes_on_top_in_place_of_one_of_the_same_version():
     first = with_entry("", "## 1.0.0\n\nFirst.\n")
     assert first == "# Changelog\n\n## 1.0.0\n\nFirst.\n"
     second = with_entry(first, "## 1.1.0\n\nMore.\n")
     assert second == "# Changelog\n\n## 1.1.0\n\nMore.\n\n## 1.0.0\n\nFirst.\n"
-    assert with_entry(second, "## 1.1.0\n\nOther words.\n") == second
+    assert with_entry(second, "## 1.1.0\n\nOther words.\n") == second.replace("More.", "Other words.")
+    assert entry_of(second, "1.1.0") == "## 1.1.0\n\nMore.\n\n" and entry_of(second, "9.9.9") == ""
 
 
 def test_a_diff_can_be_written_as_json_values():

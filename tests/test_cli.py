@@ -10,28 +10,32 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import HfApi
 
 from anthology_hub import (
+    Anthology,
     Codebook,
     EvaluateOptions,
     SimulateOptions,
     Survey,
     __version__,
+    cli_sharing,
     evaluate,
     load_run,
     match,
     open_model,
     rank,
-    read_results,
     simulate,
     unmatched,
 )
 from anthology_hub.cli import main
 from anthology_hub.errors import OptionError
-from anthology_hub.leaderboard import HUMANS, MAJORITY, UNIFORM, Row
+from anthology_hub.labhub.server import running
+from anthology_hub.leaderboard import read_board
 from anthology_hub.quickstart import ITEMS, WARNING, quickstart, verdict
+from anthology_hub.ranking import HUMANS, MAJORITY, UNIFORM, Row
 
-COMMANDS = ("quickstart", "search", "match", "simulate", "evaluate", "leaderboard", "list", "show")
+COMMANDS = ("quickstart", "search", "match", "simulate", "evaluate", "list", "show")
 UNIFORM_MODEL = ("--model", "scripted:uniform")
 
 
@@ -63,7 +67,8 @@ def run(tmp_path_factory):
 
 
 def test_the_commands_are_those_that_are_tested_here():
-    assert set(main.commands) == set(COMMANDS)
+    shared = {command.name for command in cli_sharing.COMMANDS}
+    assert set(main.commands) == {*COMMANDS, *shared, "serve", "hub"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -280,12 +285,12 @@ def test_evaluate_publishes_and_reports_and_the_leaderboard_ranks_it(run, tmp_pa
     text = call("evaluate", run[0], "--publish", board, "--report", page).stdout
     assert f"Report: {page / 'report.html'}" in text and (page / "report.html").is_file()
     from_json("evaluate", run[0], "--publish", board)
-    rows = rank(read_results(board))
+    rows = rank(read_board(board).entries)
     assert from_json("leaderboard", board) == [asdict(row) for row in rows]
     assert len(list(board.rglob("*.json"))) == len(list(board.rglob("*.parquet"))) == 1
     lines = call("leaderboard", board).stdout.splitlines()
     assert lines[0].startswith("gss-national-spending, 3 questions (") and "people of gss-2018 (" in lines[0]
-    assert len(lines) == 2 + 4 + 2
+    assert lines[6].startswith("#: place in the group")
     for line, row in zip(lines[2:6], rows, strict=True):
         place, method = ("1" if row.rank else "-"), row.method
         assert line.split()[0] == place and method in line and f"{row.wd_normalised:.3f}" in line
@@ -323,7 +328,7 @@ def test_a_file_of_ones_own_serves_for_every_command(gss_panel_file, tmp_path):
 
 def test_list_shows_everything_that_comes_along():
     shown = from_json("list")
-    assert set(shown) == {"surveys", "humans", "codebooks", "crosswalks", "models"}
+    assert set(shown) == {"surveys", "humans", "codebooks", "crosswalks", "pools", "models"}
     assert {"local:smollm2", "scripted:uniform", "scripted:first"} <= set(shown["models"])
     for kind, entries in shown.items():
         assert from_json("list", kind) == {kind: entries}
@@ -398,18 +403,31 @@ def test_the_examples_of_the_help_pages_run_one_after_the_other(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_quickstart_run_again_asks_nothing_and_gives_the_same_leaderboard(tmp_path):
+def test_quickstart_run_again_asks_nothing_and_gives_the_same_leaderboard(tmp_path, monkeypatch):
     arguments = ["quickstart", "--out", tmp_path / "q", "--respondents", 4, *UNIFORM_MODEL]
     text = call(*arguments).stdout
     before = snapshot(tmp_path / "q")
     again = from_json(*arguments)
-    rows = rank(read_results(tmp_path / "q" / "results"))
+    with running(tmp_path / "q" / "hub") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", again["token"])
+        rows = rank(read_board("hf://lab/anthology-results").entries)
+        people = Anthology.load("lab/anthology-starter", revision="v1.0.0")
+        commits = {
+            repo: len(HfApi(endpoint=server.url).list_repo_commits(repo, repo_type="dataset"))
+            for repo in ("lab/anthology-starter", "lab/anthology-results")
+        }
     assert again["rows"] == [asdict(row) for row in rows]
     assert again["verdict"] == verdict(rows) and again["verdict"] in text
+    # The second walk published nothing again: the first commit, the release; the first commit, four runs, the table.
+    assert commits == {"lab/anthology-starter": 2, "lab/anthology-results": 6}
+    assert {row.origin for row in rows if row.rank and row.method.startswith("anthology")} == {people.origin}
+    assert "gives 150 rows" in text
     after = snapshot(tmp_path / "q")
-    assert after.keys() == before.keys()
+    runs = {name for name in before if name.startswith("runs/")}
+    assert runs == {name for name in after if name.startswith("runs/")}
     grown = {name for name in after if name.endswith("events.jsonl")}
-    same = {name for name in after if name.startswith(("results/", "runs/"))} - grown
+    same = {name for name in after if name.startswith("runs/")} - grown
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     for name in grown:
         added = after[name].removeprefix(before[name]).decode().splitlines()

@@ -190,7 +190,9 @@ def test_a_repository_is_pulled_at_the_commit_that_its_revision_is(api, repo):
 
 
 def test_a_revision_or_repository_that_does_not_exist_is_told(api, repo):
-    with pytest.raises(DataError, match=f"the dataset '{repo}' cannot be had from the hub: (?s:.*)Repository Not Found"):
+    with pytest.raises(
+        DataError, match=f"the dataset '{repo}' cannot be had from the hub: (?s:.*)Repository Not Found"
+    ):
         hub.pull(repo)
     hub.add_files(f"hf://{repo}", FILES, message="one")
     with pytest.raises(DataError, match="at revision 'v9' cannot be had from the hub: (?s:.*)Revision Not Found"):

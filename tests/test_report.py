@@ -251,10 +251,9 @@ def test_inputs_of_another_run_are_refused(full, baseline, humans, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
-def test_missing_extra_names_the_pip_line(package, baseline, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"{package}.*anthology-hub\[plots\]"):
+def test_missing_extra_names_the_pip_line(baseline, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"matplotlib.*anthology-hub\[plots\]"):
         write_report(baseline[2], tmp_path)
 
 

@@ -109,13 +109,15 @@ def change_settings(ask: Ask) -> Response:
 @ROUTES.on("GET", "/api/{kinds}")
 def list_repos(ask: Ask) -> Response:
     """Repositories that the viewer may see."""
-    query, full = ask.request.query_params, ask.flag("full")
+    query, wanted = ask.request.query_params, set(ask.request.query_params.getlist("filter"))
     repos = [repo for repo in ask.store.repos(ask.kind) if ask.store.may_see(ask.viewer, repo) and _asked(ask, repo)]
+    found = [(repo, ask.store.resolve(repo)) for repo in repos]
     if query.get("sort") == "lastModified":
-        repos.sort(key=lambda repo: ask.store.resolve(repo).created, reverse=True)
-    wanted = query.getlist("filter")
-    infos = (_info(ask, repo, ask.store.resolve(repo), files=full, blobs=False) for repo in repos)
-    return paged(ask, (info for info in infos if set(wanted) <= set(info["tags"])), size=ask.hub.options.page_size)
+        found.sort(key=lambda pair: pair[1].created, reverse=True)
+    if wanted:
+        found = [(repo, commit) for repo, commit in found if wanted <= set(metadata.tags(ask.store, commit))]
+    infos = (_info(ask, repo, commit, files=ask.flag("full"), blobs=False) for repo, commit in found)
+    return paged(ask, infos, size=ask.hub.options.page_size)
 
 
 @ROUTES.on("GET", REPO, REPO + "/revision/{revision}")
@@ -207,7 +209,11 @@ def list_commits(ask: Ask) -> Response:
     """The history of a revision."""
     repo, pin = ask.repo(), position(ask)[0]
     commit = ask.store.resolve(repo, pin or ask.args["revision"])
-    return paged(ask, map(_commit, ask.store.history(commit)), size=min(50, ask.hub.options.page_size), pin=commit.sha)
+    commits = [_commit(each) for each in ask.store.history(commit)]
+    page = paged(ask, commits, size=min(50, ask.hub.options.page_size), pin=commit.sha)
+    # The JavaScript client counts by this.
+    page.headers["X-Total-Count"] = str(len(commits))
+    return page
 
 
 @ROUTES.on("POST", REPO + "/branch/{branch}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -19,16 +20,9 @@ from anthology_hub.labhub.trees import Leaf
 
 LARGEST = 1 << 20
 RESULTS, BENCHMARK = ".eval_results", "eval.yaml"
-_FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)", re.S)
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML without references: a few lines of them can stand for gigabytes, or for themselves."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - yaml's own types
-        if self.check_event(yaml.AliasEvent):
-            raise DataError("YAML references (*name) are not allowed here: write the value out")
-        return super().compose_node(parent, index)
+DEEPEST = 50
+_FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?<=\n)---[ \t]*(?:\r?\n|$)", re.S)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
@@ -42,11 +36,24 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
         {'license': 'mit'}
     """
     try:
-        # The loader derives from the safe one.
+        _check_yaml(text)
         return json.loads(json.dumps(yaml.load(text, _Loader), default=str, allow_nan=False))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as problem:
         told = " ".join(str(problem).split())[:300] or type(problem).__name__
         raise DataError(f"this is no valid YAML: {told}. Mend it and try again") from problem
+
+
+def _check_yaml(text: str) -> None:
+    """Refuse what takes long or grows large when it is read: a few references can stand for gigabytes."""
+    if len(text) > LARGEST:
+        raise DataError(f"this YAML is longer than {LARGEST} characters: shorten it")
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise DataError("YAML references (*name) are not allowed here: write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise DataError(f"this YAML is nested deeper than {DEEPEST} levels: flatten it")
 
 
 def front_matter(text: str) -> dict[str, Any] | None:
@@ -122,11 +129,15 @@ def leaderboard(
     if not found and store.entry(store.resolve(dataset), BENCHMARK) is None:
         return None
     found.sort(key=lambda entry: (entry.task, -entry.value, entry.model.full_name))
-    ranked = list[Entry]()
-    for entry in found:
-        better = [other for other in ranked if other.task == entry.task and other.value > entry.value]
-        ranked.append(Entry(**{**vars(entry), "rank": len(better) + 1}))
-    return ranked
+    return [entry for _, task in itertools.groupby(found, lambda entry: entry.task) for entry in _ranked(task)]
+
+
+def _ranked(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Number entries that are sorted by value; equal values share the better rank."""
+    last: Entry | None = None
+    for place, entry in enumerate(entries, 1):
+        last = replace(entry, rank=last.rank if last and last.value == entry.value else place)
+        yield last
 
 
 def _declared(store: Store, model: Repo, dataset: str, base_models_only: bool) -> Iterator[Entry]:
@@ -160,7 +171,7 @@ def _results(store: Store, leaf: Leaf) -> Sequence[dict[str, Any]]:
     return _result(store, leaf.sha256) if leaf.size <= LARGEST else [{"error": f"larger than {LARGEST} bytes"}]
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _result(store: Store, sha256: str) -> Sequence[dict[str, Any]]:
     try:
         found = read_yaml(store.blobs.read(sha256).decode("utf-8", "replace"))
@@ -182,7 +193,7 @@ def _is_result(entry: object) -> bool:
     return number and isinstance(dataset.get("id"), str) and "task_id" in dataset
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _card(store: Store, sha256: str) -> dict[str, Any]:
     try:
         return front_matter(store.blobs.read(sha256).decode("utf-8", "replace")) or {}

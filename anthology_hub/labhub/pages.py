@@ -7,11 +7,12 @@ by a cookie that holds a token; it is taken for reading only.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 REPOS_A_PAGE, FILES_A_PAGE, COMMITS_A_PAGE = 50, 500, 50
 LARGEST_VIEW = 1 << 19
 """Bytes of a file that is still shown as text."""
-SIGN_IN_LIMIT = 4096
+SIGN_IN_LIMIT, MOST_BROKEN = 4096, 20
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 """What a card may show. No SVG: it is a program."""
 HEADERS = {
@@ -52,6 +53,7 @@ DECLARED = "Higher is better. Models declare these values in their own repositor
 RELEASE = re.compile(r"v\d+\.\d+\.\d+")
 
 Line = Mapping[str, object]
+_log = logging.getLogger("anthology_hub.labhub")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,9 @@ def results_board(folder: Path) -> Leaderboard:
     """Rank the runs of a results folder."""
     from anthology_hub import leaderboard, ranking
 
-    rows = leaderboard.rank(leaderboard.read_board(folder).entries)
-    return Leaderboard(tables=ranking.board_lines(rows), notes=ranking.NOTES)
+    found = leaderboard.read_board(folder)
+    broken = [f"Left out: `{path}` is no result ({why})." for path, why in list(found.broken.items())[:MOST_BROKEN]]
+    return Leaderboard(tables=ranking.board_lines(leaderboard.rank(found.entries)), notes=[*ranking.NOTES, *broken])
 
 
 def routes(store: Store, *, board: Callable[[Path], Leaderboard] = results_board) -> list[BaseRoute]:
@@ -82,7 +85,21 @@ def routes(store: Store, *, board: Callable[[Path], Leaderboard] = results_board
         >>> from starlette.applications import Starlette
         >>> app = Starlette(routes=routes(Store(tempfile.mkdtemp())))
     """
-    return [_Pages(Site(store=store, discussions=Discussions(store), board=board))]
+    return [_Pages(Site(store=store, discussions=Discussions(store), leaderboard=_ranker(store, board)))]
+
+
+def _ranker(store: Store, board: Callable[[Path], Leaderboard]) -> Callable[[Commit], Leaderboard]:
+    @functools.lru_cache(maxsize=16)
+    def leaderboard(commit: Commit) -> Leaderboard:
+        # A results folder is the unit that the leaderboard reads, so it gets one, made of links to the blobs.
+        with tempfile.TemporaryDirectory() as folder:
+            for path, leaf in store.files(commit):
+                place = Path(folder, path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(store.blobs.path(leaf.sha256).absolute())
+            return board(Path(folder))
+
+    return leaderboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,27 +108,8 @@ class Site:
 
     store: Store
     discussions: Discussions
-    board: Callable[[Path], Leaderboard]
-    boards: dict[str, Leaderboard] = field(default_factory=dict)
-    """By the tree that they were made from."""
-
-    def leaderboard(self, commit: Commit) -> Leaderboard:
-        """The leaderboard of a results repository at a commit."""
-        if commit.tree not in self.boards:
-            if len(self.boards) >= 16:
-                self.boards.pop(next(iter(self.boards)))
-            self.boards[commit.tree] = self._rank(commit)
-        return self.boards[commit.tree]
-
-    def _rank(self, commit: Commit) -> Leaderboard:
-        # A results folder is the unit that the leaderboard reads, so it gets one, made of links to the blobs.
-        with tempfile.TemporaryDirectory() as folder:
-            for path, leaf in self.store.files(commit):
-                if not leaf.lfs:
-                    place = Path(folder, path)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.symlink_to(self.store.blobs.path(leaf.sha256).absolute())
-            return self.board(Path(folder))
+    leaderboard: Callable[[Commit], Leaderboard]
+    """Of a results repository at a commit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +156,11 @@ class Visit:
             raise Refusal(403, f"The files of this repository are open to those whom {self.repo.namespace} lets in.")
 
     @property
+    def address(self) -> str:
+        """The hub's own, as the browser knows it."""
+        return str(self.request.base_url).rstrip("/")
+
+    @property
     def path(self) -> str:
         """The path of the address."""
         return self.args.get("path", "").strip("/")
@@ -169,7 +172,7 @@ class Visit:
 
     def show(self, template: str, values: Mapping[str, object], *, status: int = 200) -> Response:
         """Lay out a page."""
-        shared = {"viewer": self.viewer, "here": self.request.url.path, "hub": str(self.request.base_url).rstrip("/")}
+        shared = {"viewer": self.viewer, "here": _raw(self.request.scope), "hub": self.address}
         return HTMLResponse(_templates().get_template(template).render(**shared, **values), status, HEADERS)
 
     def show_repo(self, template: str, tab: str, **values: object) -> Response:
@@ -197,7 +200,7 @@ def _home(visit: Visit) -> Response:
     return visit.show("home.html.j2", {**shown, "following": following})
 
 
-# Before the pages of repositories: `-` is no namespace, but it would match as one.
+# These come before the pages of repositories: `-` is no namespace, but it would match as one.
 
 
 @_PAGES.on("GET", "-/sign-in")
@@ -236,6 +239,7 @@ def _static(visit: Visit) -> Response:
 @_PAGES.on("GET", _REPO)
 def _overview(visit: Visit) -> Response:
     repo, head = visit.repo, visit.head
+    sizes = [leaf.size for _, leaf in visit.store.files(head)]
     readme = visit.store.entry(head, "README.md")
     small = isinstance(readme, Leaf) and readme.size <= 2 * LARGEST_VIEW
     text = _text(visit.store, readme) if isinstance(readme, Leaf) and small else None
@@ -244,8 +248,8 @@ def _overview(visit: Visit) -> Response:
         "card",
         card=_card(repo, "main", "README.md", text) if text is not None else None,
         head=head,
-        files=sum(1 for _ in visit.store.files(head)),
-        size=sum(leaf.size for _, leaf in visit.store.files(head)),
+        files=len(sizes),
+        size=sum(sizes),
         open=visit.store.may_open(visit.viewer, repo),
         snippets=_snippets(visit),
     )
@@ -364,7 +368,7 @@ class _Pages(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         try:
-            found = _PAGES.find(scope["method"], scope["raw_path"].decode("latin-1").strip("/"))
+            found = _PAGES.find(scope["method"], _raw(scope).strip("/"))
         except Refusal:
             return Match.NONE, {}
         if found is None or found[1].get("namespace") in RESERVED:
@@ -382,7 +386,16 @@ class _Pages(BaseRoute):
         except AnthologyError as error:
             status = error.status if isinstance(error, Refusal) else 400
             response = visit.show("error.html.j2", {"message": str(error), "code": status}, status=status)
+        except Exception:
+            _log.exception("a page failed: %s", _raw(scope))
+            told = {"message": "Something went wrong in the hub: its log tells what.", "code": 500}
+            response = visit.show("error.html.j2", told, status=500)
         await response(scope, receive, send)
+
+
+def _raw(scope: Scope) -> str:
+    """The path as it was sent, where `%2F` within a part stays one."""
+    return str(scope["raw_path"].decode("latin-1").partition("?")[0])
 
 
 def _viewer(store: Store, request: Request) -> Viewer | None:
@@ -401,7 +414,11 @@ async def _form(request: Request) -> dict[str, str]:
         body += piece
         if len(body) > SIGN_IN_LIMIT:
             raise Refusal(413, f"This form takes {SIGN_IN_LIMIT} bytes: send the token alone.")
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=10).items()}
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError as error:
+        raise Refusal(400, "This is not the form of this page: open the page and send its own.") from error
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _inside(address: str) -> str:
@@ -424,6 +441,7 @@ def _text(store: Store, leaf: Leaf) -> str | None:
     return None if "\0" in text else text
 
 
+@functools.lru_cache(maxsize=64)
 def _card(repo: Repo, revision: str, path: str, text: str) -> markup.Card:
     return markup.card(
         text,
@@ -444,9 +462,8 @@ def _refs(visit: Visit) -> dict[str, list[tuple[str, str]]]:
 
 
 def _has_board(visit: Visit) -> bool:
-    if visit.repo.kind != "dataset":
-        return False
-    return _has_runs(visit.store, visit.head) or metadata.leaderboard(visit.store, visit.repo, visit.viewer) is not None
+    benchmark = visit.store.entry(visit.head, metadata.BENCHMARK) is not None
+    return visit.repo.kind == "dataset" and (benchmark or _has_runs(visit.store, visit.head))
 
 
 def _benchmark(visit: Visit) -> Leaderboard:
@@ -460,6 +477,9 @@ def _benchmark(visit: Visit) -> Leaderboard:
 
 
 def _has_runs(store: Store, commit: Commit) -> bool:
+    """Are there results, one file each or folded into tables?"""
+    if store.entry(commit, "runs-parquet"):
+        return True
     runs = store.entry(commit, "runs")
     found = trees.walk(store.tree, runs) if isinstance(runs, str) else ()
     return any(path.endswith(".json") for path, _ in found)
@@ -468,30 +488,33 @@ def _has_runs(store: Store, commit: Commit) -> bool:
 def _snippets(visit: Visit) -> list[tuple[str, str]]:
     """What to type to load the repository: title and code."""
     repo, name = visit.repo, visit.repo.full_name
-    pin = _release(visit)
-    hub = f"export HF_ENDPOINT={str(visit.request.base_url).rstrip('/')}"
-    if repo.kind == "model":
-        library = ("sentence_transformers", "SentenceTransformer")
-        if not visit.store.entry(visit.head, "modules.json"):
-            library = ("huggingface_hub", "snapshot_download")
-        return [("Shell", hub), ("Python", f'from {library[0]} import {library[1]}\n\n{library[1]}("{name}", {pin})')]
+    hub = f"export HF_ENDPOINT={visit.address}"
+    if repo.private or repo.gated:
+        hub += "\nexport HF_TOKEN=YOUR-TOKEN"
     if repo.kind == "space":
         return [("Shell", f"{hub}\nhf download {name} --repo-type space")]
-    found = [("Shell", hub)]
+    if repo.kind == "model":
+        sentences = visit.store.entry(visit.head, "modules.json")
+        library = "sentence_transformers" if sentences else "huggingface_hub"
+        function = "SentenceTransformer" if sentences else "snapshot_download"
+        return [("Shell", hub), (library, _code(library, function, name, _release(visit)))]
     if _has_board(visit):
-        found = [("Shell", f"{hub}\nanthology-hub leaderboard hf://{name}")]
-    found.append(("datasets", f'from datasets import load_dataset\n\nload_dataset("{name}", {pin})'))
+        hub += f"\nanthology-hub leaderboard hf://{name}"
+    found = [("Shell", hub), ("datasets", _code("datasets", "load_dataset", name, _release(visit)))]
     if visit.store.entry(visit.head, "manifest.json"):
-        loaded = f'from anthology_hub import Anthology\n\nAnthology.load("hf://{name}", {pin})'
-        found.append(("anthology_hub", loaded))
+        code = _code("anthology_hub", "Anthology", f"hf://{name}", _release(visit), method=".load")
+        found.append(("anthology_hub", code))
     return found
+
+
+def _code(library: str, name: str, repo: str, revision: str, *, method: str = "") -> str:
+    return f'from {library} import {name}\n\n{name}{method}(\n    "{repo}",\n    revision="{revision}",\n)'
 
 
 def _release(visit: Visit) -> str:
     """The newest release, else the newest commit: what a reader can cite."""
     tags = [ref.short for ref in visit.store.refs(visit.repo, "refs/tags/") if RELEASE.fullmatch(ref.short)]
-    newest = max(tags, key=lambda tag: [int(part) for part in tag[1:].split(".")], default=visit.head.sha)
-    return f'revision="{newest}"'
+    return max(tags, key=lambda tag: [int(part) for part in tag[1:].split(".")], default=visit.head.sha)
 
 
 def _url(repo: Repo, section: str = "", *parts: str) -> str:
@@ -507,8 +530,8 @@ def _size(count: int) -> str:
     """A number of bytes for people.
 
     Example:
-        >>> _size(999), _size(20_971_520)
-        ('999 B', '21.0 MB')
+        >>> _size(999), _size(20_971_520), _size(3 * 10**12)
+        ('999 B', '21.0 MB', '3.0 TB')
     """
     number = float(count)
     for unit in ("B", "kB", "MB", "GB"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import ipaddress
 import logging
 import socket
@@ -19,17 +18,21 @@ from typing import cast
 from anthology_hub.errors import AnthologyError, MissingExtraError, OptionError
 
 try:
+    # What the other modules need too, so that whatever is missing is told here, once.
+    import jinja2  # noqa: F401
+    import markdown_it  # noqa: F401
+    import nh3  # noqa: F401
     import uvicorn
-    import yaml  # noqa: F401 - so that what is missing is told here, once
+    import yaml  # noqa: F401
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 except ImportError as missing:
     raise MissingExtraError(missing.name or "starlette", "labhub", "a private hub does") from missing
 
-from anthology_hub.labhub import api, files, wire, xet
+from anthology_hub.labhub import api, files, pages, wire, xet
 from anthology_hub.labhub.accounts import Viewer
 from anthology_hub.labhub.discussions import Discussions
 from anthology_hub.labhub.faults import Faults
@@ -37,6 +40,7 @@ from anthology_hub.labhub.store import Refusal, Store
 from anthology_hub.labhub.wire import Ask, Buckets, Handler, Hub, Options, Routes
 
 LOOPBACK, PORT = "127.0.0.1", 8465
+DRAINED = 64 * wire.MB
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _ROUTES = Routes([*api.ROUTES.entries, *files.ROUTES.entries, *xet.ROUTES.entries])
 _SIGNED = "/-/"
@@ -52,14 +56,17 @@ class Application:
         chosen = options or Options()
         key = bytes.fromhex(store.setting("signing key"))
         self.hub = Hub(store=store, options=chosen, discussions=Discussions(store), key=key)
-        self._buckets, self._page = Buckets(chosen), _page(store)
+        self._buckets, self._page = Buckets(chosen), Starlette(routes=pages.routes(store))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request, began = Request(scope, receive), time.monotonic()
+        inbox, began = _Inbox(receive), time.monotonic()
+        request = Request(scope, inbox)
         # As it was sent: `%2F` within a part of the path must stay one. The query is left out: it may hold a pass.
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         answer = await self._answer(request, path)
+        if isinstance(answer, Response) and answer.status_code >= 400 and "expect" not in request.headers:
+            await inbox.drain()
         status = answer.status_code if isinstance(answer, Response) else "page"
         with contextlib.suppress(ClientDisconnect):
             await answer(scope, receive, send)
@@ -73,7 +80,7 @@ class Application:
             who = None if signed else await run_in_threadpool(wire.viewer, self.hub.store, request)
             if wait := self._buckets.take(who.name if who else request.client.host if request.client else ""):
                 return self._buckets.refusal(wait)
-            if route is None and self._page and not path.startswith("/api/"):
+            if route is None and not path.startswith("/api/"):
                 return self._page
             return await self._work(request, path, route, who)
         except Exception as problem:
@@ -197,6 +204,24 @@ def serve(
             uvicorn.Server(_config(build_app(store, options=chosen))).run(sockets=[bound])
 
 
+class _Inbox:
+    """The body of a request, of which the rest can be read and dropped."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._more = receive, True
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a while: a client that is still sending would see a broken connection, not the answer."""
+        seen = 0
+        while self._more and seen < DRAINED:
+            seen += len((await self()).get("body", b""))
+
+
 async def _handled(handler: Handler, args: Mapping[str, str], ask: Ask) -> Response:
     if wire.is_coroutine(handler):
         return await cast(Callable[[Ask], wire.Coming], handler)(ask)
@@ -222,15 +247,9 @@ def _told(problem: Exception) -> Response:
     return wire.error(Refusal(500, "something went wrong in the hub: its log tells what"))
 
 
-def _page(store: Store) -> Starlette | None:
-    if importlib.util.find_spec("anthology_hub.labhub.pages") is None:
-        return None
-    from anthology_hub.labhub import pages
-
-    return Starlette(routes=pages.routes(store))
-
-
 def _config(app: Application) -> uvicorn.Config:
+    # Its lines hold the whole address with the passes of uploads; whoever takes logs would get them.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Config(
         app,
         access_log=False,
@@ -249,10 +268,12 @@ def _bound(store: Store, host: str, port: int) -> Iterator[socket.socket]:
             f"refusing to bind {host}: others could reach this hub, and it has no token yet, so nobody would own it. "
             f"Make one first: anthology-hub hub token add {store.root} NAME --role admin; or bind {LOOPBACK}"
         )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if not 0 <= port < 1 << 16:
+            raise OSError("ports go up to 65535")
         bound = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as problem:
+    except OSError as problem:
         raise OptionError(
             f"cannot bind {host} port {port}: {problem}. Give another, or port 0 for a free one"
         ) from problem
@@ -269,4 +290,6 @@ def _is_loopback(host: str) -> bool:
 
 def _url(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
+    # What is bound to every address has none of its own; its name is what others know it by.
+    host = socket.gethostname() if ipaddress.ip_address(host).is_unspecified else host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

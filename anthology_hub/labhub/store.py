@@ -122,6 +122,8 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        # What is private on the hub is private on its machine too.
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.blobs = Blobs(self.root)
         self.xorbs = self.root / "xorbs"
         """What clients upload by Xet, until files have been made of it."""
@@ -130,7 +132,7 @@ class Store:
         self.database = Database(self.root / "hub.db")
         self.accounts = Accounts(self.database)
         # Trees never change, so what was read once is right for ever.
-        self.tree = functools.lru_cache(maxsize=256)(self._tree)
+        self.tree = functools.lru_cache(maxsize=64)(self._tree)
 
     def close(self) -> None:
         """Close the database."""

@@ -113,13 +113,15 @@ class Draft:
 
     def save(self, save: Save) -> str:
         """Write the touched folders, leaving out empty ones, and return the id of the whole."""
-        for name, node in list(self._nodes.items()):
-            if isinstance(node, Draft):
-                if node._nodes:
-                    self._nodes[name] = node.save(save)
-                    continue
-                del self._nodes[name]
-        return save({name: node for name, node in self._nodes.items() if not isinstance(node, Draft)})
+        self._prune()
+        return save({name: node.save(save) if isinstance(node, Draft) else node for name, node in self._nodes.items()})
+
+    def _prune(self) -> bool:
+        """Drop empty folders below, and tell whether anything is left."""
+        empty = [name for name, node in self._nodes.items() if isinstance(node, Draft) and not node._prune()]
+        for name in empty:
+            del self._nodes[name]
+        return bool(self._nodes)
 
     def _descend(self, path: str, *, make: bool) -> tuple[Draft, str]:
         *parents, name = path.split("/")

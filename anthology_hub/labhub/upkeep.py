@@ -120,9 +120,7 @@ def backup(store: Store, target: str | Path) -> int:
     os.close(os.open(fresh, os.O_CREAT | os.O_RDWR, 0o600))
     with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         with store.database.reading() as db:
-            db.execute("commit")
             db.backup(copy)
-            db.execute("begin")
         copy.execute("pragma journal_mode=delete")
         missing = {sha256: size for sha256, size in _live(copy).items() if blobs.size(sha256) != size}
     for sha256 in missing:

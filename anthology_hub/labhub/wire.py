@@ -229,11 +229,11 @@ class Ask:
         """The body piece by piece; refused when it passes the limit (413)."""
         seen, declared = 0, self.request.headers.get("content-length", "0")
         if not declared.isdigit() or int(declared) > limit:
-            raise await _too_large(self.request, limit)
+            raise _too_large(limit)
         async for piece in self.request.stream():
             seen += len(piece)
             if seen > limit:
-                raise await _too_large(self.request, limit)
+                raise _too_large(limit)
             yield piece
 
 
@@ -360,7 +360,8 @@ def error(problem: Exception) -> Response:
     refusal = problem if isinstance(problem, Refusal) else Refusal(_status(problem), str(problem))
     message = str(refusal)
     digest = hashlib.sha256(f"{time.time_ns()}{message}".encode("utf-8", "replace")).hexdigest()[:16]
-    plain = re.sub(r"[^\x20-\x7e]+", " ", message)[:1000]
+    # A header holds no line ends, nothing but ASCII, and no blank at its end.
+    plain = re.sub(r"[^\x20-\x7e]+", " ", message)[:1000].strip()
     headers = {"X-Error-Message": plain, "X-Request-Id": digest}
     if refusal.code:
         headers["X-Error-Code"] = refusal.code
@@ -380,13 +381,7 @@ def _status(problem: Exception) -> int:
     return 400 if isinstance(problem, AnthologyError | DataError) else 500
 
 
-async def _too_large(request: Request, limit: int) -> Refusal:
-    # Read on for a while: a client that is still sending would see a broken connection, not the answer.
-    seen = 0
-    async for piece in request.stream():
-        seen += len(piece)
-        if seen > 64 * MB:
-            break
+def _too_large(limit: int) -> Refusal:
     return Refusal(413, f"the body is larger than the {limit} bytes that are allowed here: send less at once")
 
 
