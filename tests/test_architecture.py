@@ -68,6 +68,8 @@ DOORS = {
     "uvicorn": {"labhub.server"},
     "sqlite3": {f"labhub.{name}" for name in ("accounts", "database", "discussions", "server", "store", "upkeep")},
     "datasketch": {"pools"},
+    "markdown_it": {"labhub.markup", "labhub.server"},
+    "nh3": {"labhub.markup", "labhub.server"},
     "datasets": {"collection"},
 }
 HEAVY = (
