@@ -124,8 +124,8 @@ def print_tree(value: dict[str, Any], indent: str = "") -> None:
 
 def print_board(rows: Sequence[Row]) -> None:
     """Print ranked rows, group by group."""
-    head = f"{'':>4} {'class':>5} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'closed':>6} {'WD steps':>8}"
-    head += f" {'Fro':>6} {'alpha':>6} {'cover':>6} {'n':>5}  {'verified':13} model"
+    head = f"{'#':>4} {'in class':>8} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'closed':>6} {'WD steps':>8}"
+    head += f" {'Fro':>6} {'alpha (humans)':>14} {'cover':>6} {'n':>5}  {'verified':13} model"
     for group in dict.fromkeys(row.group for row in rows):
         click.echo(f"{group}\n{head}")
         for row in (row for row in rows if row.group == group):
@@ -133,12 +133,17 @@ def print_board(rows: Sequence[Row]) -> None:
             cover = "" if row.coverage is None else f"{row.coverage:.0%}"
             closed = "" if row.closed is None else f"{row.closed:.0%}"
             click.echo(
-                f"{row.place:>4} {row.class_place:>5} {row.method:26} {figure(row.wd_normalised):>8}  {between:16} "
-                f"{closed:>6} {figure(row.wd):>8} {figure(row.fro, 2):>6} {figure(row.alpha, 2):>6} {cover:>6} "
+                f"{row.place:>4} {row.class_place:>8} {row.method:26} {figure(row.wd_normalised):>8}  {between:16} "
+                f"{closed:>6} {figure(row.wd):>8} {figure(row.fro, 2):>6} {_alpha(row):>14} {cover:>6} "
                 f"{row.n or '':>5}  {row.verdict:13} {row.model}"
             )
     for note in NOTES:
         click.echo(fill(note.replace("`", ""), 110))
+
+
+def _alpha(row: Row) -> str:
+    own = figure(row.alpha, 2)
+    return own if row.human_alpha is None or row.rank is None else f"{own} ({figure(row.human_alpha, 2)})"
 
 
 def one_line(text: str) -> str:

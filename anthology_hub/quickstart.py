@@ -164,14 +164,14 @@ def _own_hub(folder: Path) -> Iterator[_Hub]:
     # The client reads its settings once, when it is imported: these shall be the user's own.
     import huggingface_hub.constants  # noqa: F401
 
-    from anthology_hub.labhub.server import running
+    from anthology_hub.labhub.server import SILENCE, running
 
     with running(folder) as server:
         for old in server.store.accounts.tokens():
             if old.label == "quickstart":
                 server.store.accounts.revoke(old.id)
         token = server.store.accounts.add_token(OWNER, label="quickstart")
-        yield _Hub(token=token, environment={"HF_ENDPOINT": server.url, "HF_TOKEN": token})
+        yield _Hub(token=token, environment={"HF_ENDPOINT": server.url, "HF_TOKEN": token, **SILENCE})
 
 
 def _share(hub: _Hub, say: Callable[[str], None]) -> Anthology:

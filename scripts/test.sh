@@ -6,4 +6,4 @@ bin=.venv/bin
 $bin/ruff check .
 $bin/ruff format --check .
 $bin/mypy
-HF_HUB_OFFLINE=1 exec $bin/python -m pytest --cov --cov-report=term:skip-covered "$@"
+exec $bin/python -m pytest --cov --cov-report=term:skip-covered "$@"

@@ -45,6 +45,8 @@ _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _ROUTES = Routes([*api.ROUTES.entries, *files.ROUTES.entries, *xet.ROUTES.entries])
 _SIGNED = "/-/"
 """Addresses below carry their own permission, and no token."""
+SILENCE = {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""Without these the official clients tell others: `load_dataset` counts each load by name at a public address."""
 _log = logging.getLogger("anthology_hub.labhub")
 
 
@@ -197,6 +199,7 @@ def serve(
         say(f"export HF_ENDPOINT={_url(bound)}")
         # Only its hash is kept, so this is the one time that it can be told.
         say(f"export HF_TOKEN={secret}" if secret else f"# a token: anthology-hub hub token add {folder} NAME")
+        say(f"export {' '.join(f'{name}={value}' for name, value in SILENCE.items())}  # nobody is told what you load")
         if not _is_loopback(host):
             say("# the connection is not encrypted: put a proxy with TLS in front of it")
         # Ctrl-C is how one stops it, and no error.

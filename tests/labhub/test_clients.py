@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from anthology_hub.labhub.server import running
+from anthology_hub.labhub.server import SILENCE, running
 from anthology_hub.labhub.wire import Options
 
 PROBES = Path(__file__).parent / "clients"
@@ -51,9 +51,6 @@ CARDS = {
 }
 
 
-# What keeps the clients from calling elsewhere of themselves: `datasets` tells Amazon the name of every dataset that it
-# loads, `hf` asks PyPI for a newer version of itself, and both count their use.
-QUIET = {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 SHORT_PAGES = Options(page_size=20)
 
 
@@ -101,7 +98,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Report]:
     return cache(lambda name: run(CLIENTS[name], tmp_path_factory.mktemp("client")))
 
 
-def run(client: Client, folder: Path, *, quiet: dict[str, str] = QUIET) -> Report:
+def run(client: Client, folder: Path, *, quiet: dict[str, str] = SILENCE) -> Report:
     with running(folder / "hub", options=SHORT_PAGES) as hub, witness() as (proxy, called):
         tokens = {
             "HUB_LAB_TOKEN": hub.store.accounts.add_token("lab", "write"),

@@ -137,7 +137,7 @@ def served(*words):
             child.kill()
 
 
-def test_a_new_hub_prints_the_two_lines_that_a_client_needs_and_the_token_only_once(tmp_path):
+def test_a_new_hub_prints_the_lines_that_a_client_needs_and_the_token_only_once(tmp_path):
     with served(tmp_path / "hub", "--port", 0, "--log") as child:
         url = re.fullmatch(r"export HF_ENDPOINT=(http://127\.0\.0\.1:\d+)\n", child.stdout.readline())[1]
         token = re.fullmatch(r"export HF_TOKEN=(hf_[\w-]{43})\n", child.stdout.readline())[1]
@@ -172,7 +172,8 @@ def test_the_first_token_is_the_owners_and_an_interrupt_ends_the_hub_quietly(tmp
     threading.Thread(target=interrupt).start()
     done = CliRunner().invoke(serve_command, [str(tmp_path / "hub"), "--port", str(port), "--owner", "ada"])
     assert done.exit_code == 0
-    endpoint, token = done.output.splitlines()
+    endpoint, token, silence = done.output.splitlines()
+    assert silence.startswith("export HF_UPDATE_DOWNLOAD_COUNTS=0 ")
     assert endpoint == f"export HF_ENDPOINT=http://127.0.0.1:{port}"
     with closing(Store(tmp_path / "hub")) as store:
         assert store.accounts.who(token.removeprefix("export HF_TOKEN=")) == Viewer(name="ada", role="admin")
@@ -187,6 +188,7 @@ def test_others_are_let_in_only_to_a_hub_with_tokens_and_told_of_the_open_line(t
     with served(tmp_path / "hub", "--port", 0, "--host", "0.0.0.0") as child:
         port = child.stdout.readline().rpartition(":")[2].strip()
         assert child.stdout.readline().startswith("# a token: ")
+        assert child.stdout.readline().startswith("export HF_UPDATE_DOWNLOAD_COUNTS=0 ")
         assert child.stdout.readline() == "# the connection is not encrypted: put a proxy with TLS in front of it\n"
         assert Person(f"http://127.0.0.1:{port}").get("/api/datasets", Host="any.name").json == []
 
