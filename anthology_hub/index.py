@@ -26,6 +26,8 @@ ENCODER = "all-MiniLM-L6-v2"
 PASSAGE_TOKENS = 256
 """What all-MiniLM-L6-v2 reads, special tokens included."""
 ENCODE_BATCH = 8
+SPARE = 2**20
+"""Bytes that an index file may hold beside its vectors."""
 """Fastest on CPUs: larger batches pad more."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 
@@ -188,10 +190,7 @@ class Index:
         import faiss
 
         if self._file is not None:
-            try:
-                return faiss.read_index(str(self._file))
-            except RuntimeError as error:
-                raise DataError(f"{self._file} cannot be read: load the collection again ({error})") from error
+            return _read(self._file, at_most=2 * self._vectors.nbytes + SPARE)
         flat = faiss.IndexFlatIP(self._vectors.shape[1])
         flat.add(self._vectors)
         return flat
@@ -229,3 +228,20 @@ class Index:
         import faiss
 
         faiss.write_index(self._faiss, str(file))
+
+
+def _read(file: Path, *, at_most: int) -> Any:  # noqa: ANN401 - faiss has no types
+    """Read a FAISS file that may allocate no more than the vectors it is of, whatever its header claims."""
+    import faiss
+
+    before = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(at_most)
+    try:
+        index = faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise DataError(f"{file} cannot be read: load the collection again ({error})") from error
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before)
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise DataError(f"{file} ranks by another metric than the inner product: load the collection again")
+    return index

@@ -225,3 +225,20 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
     (tmp_path / "flat.faiss").write_bytes(b"nothing of the kind")
     with pytest.raises(DataError, match="flat.faiss cannot be read: load the collection again"):
         Index(np.eye(3, dtype=np.float32), file=Path(tmp_path / "flat.faiss"))
+
+
+def test_a_file_that_would_take_far_more_memory_than_its_vectors_is_refused_and_the_limit_put_back(tmp_path):
+    before = faiss.get_deserialization_vector_byte_limit()
+    Index(unit_rows(np.random.default_rng(4), 10_000, 64)).write(tmp_path / "flat.faiss")
+    with pytest.raises(DataError, match="flat.faiss cannot be read: load the collection again"):
+        Index(np.eye(3, dtype=np.float32), file=tmp_path / "flat.faiss")
+    assert faiss.get_deserialization_vector_byte_limit() == before
+
+
+def test_a_file_of_another_metric_is_refused(tmp_path):
+    vectors = unit_rows(np.random.default_rng(5), 10, 8)
+    other = faiss.IndexFlatL2(8)
+    other.add(vectors)
+    faiss.write_index(other, str(tmp_path / "flat.faiss"))
+    with pytest.raises(DataError, match="flat.faiss ranks by another metric than the inner product"):
+        Index(vectors, file=tmp_path / "flat.faiss")
