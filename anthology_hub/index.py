@@ -26,9 +26,9 @@ ENCODER = "all-MiniLM-L6-v2"
 PASSAGE_TOKENS = 256
 """What all-MiniLM-L6-v2 reads, special tokens included."""
 ENCODE_BATCH = 8
+"""Fastest on CPUs: larger batches pad more."""
 SPARE = 2**20
 """Bytes that an index file may hold beside its vectors."""
-"""Fastest on CPUs: larger batches pad more."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 
 
