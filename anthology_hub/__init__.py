@@ -29,6 +29,8 @@ _HOMES = {
     "open_model": "models",
     "Sampling": "models",
     "Anthology": "collection",
+    "CardText": "cards",
+    "import_pool": "pools",
     "Encoder": "index",
     "SimulateOptions": "simulation",
     "simulate": "simulation",
@@ -36,13 +38,17 @@ _HOMES = {
     "EvaluateOptions": "evaluation",
     "evaluate": "evaluation",
     "publish": "leaderboard",
-    "rank": "leaderboard",
+    "read_board": "leaderboard",
+    "compact": "leaderboard",
+    "rank": "ranking",
+    "verify": "verification",
     "read_results": "leaderboard",
     "write_report": "report",
 }
 __all__ = [
     "Anthology",
     "AnthologyError",
+    "CardText",
     "Codebook",
     "Encoder",
     "EvaluateOptions",
@@ -53,30 +59,38 @@ __all__ = [
     "Sampling",
     "SimulateOptions",
     "Survey",
+    "compact",
     "evaluate",
+    "import_pool",
     "load_run",
     "match",
     "open_model",
     "publish",
     "rank",
+    "read_board",
     "read_results",
     "simulate",
     "unmatched",
+    "verify",
     "write_report",
 ]
 
 if TYPE_CHECKING:
+    from anthology_hub.cards import CardText
     from anthology_hub.collection import Anthology
     from anthology_hub.errors import AnthologyError
     from anthology_hub.evaluation import EvaluateOptions, evaluate
     from anthology_hub.humans import Respondents
     from anthology_hub.index import Encoder
-    from anthology_hub.leaderboard import publish, rank, read_results
+    from anthology_hub.leaderboard import compact, publish, read_board, read_results
     from anthology_hub.matching import match, unmatched
     from anthology_hub.models import Sampling, open_model
+    from anthology_hub.pools import import_pool
+    from anthology_hub.ranking import rank
     from anthology_hub.report import write_report
     from anthology_hub.schema import Codebook, Matching, Persona, Result, Survey
     from anthology_hub.simulation import SimulateOptions, load_run, simulate
+    from anthology_hub.verification import verify
 
 
 def __getattr__(name: str) -> object:
