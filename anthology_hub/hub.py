@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
 SCHEME = "hf://"
 TRIES, FIRST_WAIT, LONGEST_WAIT = 12, 0.25, 20.0
 """How often a write is tried, and the bounds of the waits between, in seconds."""
+UNREACHED = 3
+"""How often no connection at all is taken for something that may pass."""
 RELEASE_TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 """Tags of this form never move, so what they name may be remembered."""
 PULL_REQUEST = "Add results with anthology_hub"
 """Title of the pull request in which a stranger's files collect."""
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _T = TypeVar("_T")
 
@@ -495,16 +499,21 @@ def _until_done(attempt: Callable[[], _T]) -> _T:
     """Try until it is done, with growing random waits; each try begins by looking at what is there."""
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
 
-    longest = FIRST_WAIT
-    for _ in range(TRIES - 1):
+    longest, unreached = FIRST_WAIT, 0
+    for left in reversed(range(TRIES)):
         try:
             return attempt()
         except (httpx.HTTPError, ConnectionError, TimeoutError) as error:
-            if not _may_pass(error):
+            # A hub that is not there will not come soon: do not let the user wait for it.
+            unreached += isinstance(error, httpx.ConnectError | ConnectionRefusedError)
+            if not left or unreached >= UNREACHED or not _may_pass(error):
                 raise
-            time.sleep(max(random.uniform(0, longest), _asked_wait(error)))
+            wait = max(random.uniform(0, longest), _asked_wait(error))
+            if wait > 1:
+                _log.warning("the hub is busy, trying again in %.0f s (%d tries left): %s", wait, left, error)
+            time.sleep(wait)
             longest = min(2 * longest, LONGEST_WAIT)
-    return attempt()
+    raise AssertionError("the last try returns or raises")
 
 
 def _may_pass(error: Exception) -> bool:
@@ -585,7 +594,9 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except (HFValidationError, RevisionResolutionError, httpx.HTTPError, OSError) as error:
-        raise DataError(f"{what}: {error}. Check the name, the revision, the token and the connection") from error
+        raise DataError(
+            f"{what}: {str(error).rstrip('. ')}. Check the name, the revision, the token and the connection"
+        ) from error
 
 
 def _add_to_folder(folder: Path, files: Mapping[str, bytes]) -> Commit:

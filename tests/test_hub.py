@@ -244,6 +244,15 @@ def test_what_will_not_pass_is_told_at_once(lab, api, repo):
         hub.add_files(f"hf://{repo}", FILES, message="one")
 
 
+def test_a_hub_that_is_not_there_is_told_soon(repo, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    waits = []
+    monkeypatch.setattr(hub.time, "sleep", waits.append)
+    with pytest.raises(DataError, match=f"hf://{repo} cannot be written: .*refused. Check the name"):
+        hub.add_files(f"hf://{repo}", FILES, message="one")
+    assert len(waits) == hub.UNREACHED - 1 and sum(waits) < 1
+
+
 def test_sixteen_writers_at_once_lose_nothing(lab, api, repo):
     hub.add_files(f"hf://{repo}", {"runs/first.json": b"{}"}, message="first")
     lab.faults.add("POST", f"{repo}/commit/main", 409, times=3)
