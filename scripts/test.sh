@@ -6,4 +6,5 @@ bin=.venv/bin
 $bin/ruff check .
 $bin/ruff format --check .
 $bin/mypy
-exec $bin/python -m pytest --cov --cov-report=term:skip-covered "$@"
+# Three workers on two cores: many tests wait for a server.
+exec $bin/python -m pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered "$@"

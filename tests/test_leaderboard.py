@@ -33,7 +33,7 @@ from anthology_hub.leaderboard import (
     withdraw,
 )
 from anthology_hub.schema import Result, digest
-from anthology_hub.verification import mark, verify
+from anthology_hub.verification import SurveyProtocol, mark, verify
 
 QUICK = EvaluateOptions(bootstraps=40, splits=5)
 
@@ -627,7 +627,7 @@ def test_a_stranger_submits_by_a_pull_request_and_the_owner_by_a_commit(
 
 def test_a_verified_run_of_a_repository_is_ranked_as_verified(repository, result, answers, gss, lab):
     path = publish(result, repository, answers=answers).path
-    verification = verify(repository, path, gss)
+    verification = verify(repository, path, gss, protocol=SurveyProtocol())
     assert verification.verdict == "verified"
     mark(repository, verification, who="ada")
     (entry,) = read_board(repository).entries

@@ -33,7 +33,7 @@ def bare(tmp_path: Path) -> Iterator[Path]:
 
 def run(command: list[str], home: Path) -> str:
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    env = {**kept, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": ""}
+    env = {**kept, "HOME": str(home), "HF_HOME": str(home / "hf"), "XDG_CACHE_HOME": ""}
     done = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

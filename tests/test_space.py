@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -132,14 +133,17 @@ def test_without_gradio_the_pip_line_is_told(monkeypatch, folder):
 
 
 @contextmanager
-def app(results, tmp_path, **environment):
+def app(results, tmp_path, command=(PYTHON, space.APP / "app.py"), **environment):
     """The app as a process of its own; gives its address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     told = {"GRADIO_SERVER_PORT": str(port), "RESULTS_REPO": results, "HF_HOME": str(tmp_path / "home")}
     told |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "0", **environment}
-    process = subprocess.Popen([PYTHON, str(space.APP / "app.py")], env={**os.environ, **told}, cwd=tmp_path)
+    port_option = ["--port", str(port)] if "run" in command else []
+    command = [*map(str, command), *port_option]
+    # A session of its own, so that the app and whoever started it can be stopped together.
+    process = subprocess.Popen(command, env={**os.environ, **told}, cwd=tmp_path, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
         while not answers(address):
@@ -147,7 +151,7 @@ def app(results, tmp_path, **environment):
             time.sleep(0.1)
         yield address
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
@@ -211,11 +215,10 @@ def test_the_app_shows_a_private_repository_of_a_hub_and_what_is_new_there(lab, 
 
 @pytest.mark.skipif(sys.executable != PYTHON, reason="gradio is not installed beside this package")
 @pytest.mark.slow
-def test_run_space_starts_the_app_and_gives_its_exit_code(folder):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert run_space(str(folder), port=taken.getsockname()[1]) == 1
+def test_space_run_serves_the_app_until_it_is_interrupted(folder, tmp_path):
+    command = [sys.executable, "-m", "anthology_hub", "space", "run", folder]
+    with app(str(folder), tmp_path, command=command) as address:
+        assert ask(address, "groups")[0]
 
 
 @needs_gradio
