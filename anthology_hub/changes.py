@@ -87,7 +87,8 @@ class Changes:
         wanted, least = _numbers(version), _numbers(self.next_version)
         before = _numbers(self.before)
         if wanted <= before:
-            raise OptionError(f"release {version} is not above {self.before}: give {self.next_version} or higher")
+            above = self.next_version if least > before else f"{before[0]}.{before[1]}.{before[2] + 1}"
+            raise OptionError(f"release {version} is not above {self.before}: give {above} or higher")
         leap = MAJOR if wanted[0] > before[0] else MINOR if wanted[1] > before[1] else PATCH
         if wanted < least:
             raise OptionError(

@@ -10,7 +10,6 @@ whether the work is done already, else begin anew from there.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import random
@@ -18,7 +17,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 
 from anthology_hub import __version__
 from anthology_hub.errors import DataError, OptionError
+from anthology_hub.schema import read_json
 from anthology_hub.weights import cache_dir
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ TRIES, FIRST_WAIT, LONGEST_WAIT = 12, 0.25, 20.0
 """How often a write is tried, and the bounds of the waits between, in seconds."""
 UNREACHED = 3
 """How often no connection at all is taken for something that may pass."""
-RELEASE_TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
+"""`major.minor.patch`; without leading zeros, so that one version has one name."""
+RELEASE_TAG = re.compile(f"v{VERSION.pattern}")
 """Tags of this form never move, so what they name may be remembered."""
 PULL_REQUEST = "Add results with anthology_hub"
 """Title of the pull request in which a stranger's files collect."""
@@ -172,10 +174,11 @@ def publish(
 
     Args:
         repo: Dataset repository `namespace/name`; made if it is not there.
-        build: From the release tags there (tag -> commit) to the folder to publish; called again when they change,
-            and raises if the release does not fit them.
+        build: From the releases there (tag -> commit), with one on the main branch whose writer has yet to set its
+            tag, to the folder to publish; called again when they change, and raises if the release does not fit them.
         tag: Name of the release, such as `v1.0.0`.
-        manifest: File of the folder that lists all its files under `files`; equal manifests are equal releases.
+        manifest: File of the folder that lists all its files under `files` and has its version as `release`; equal
+            manifests are equal releases.
         message: Title of the commit.
         public: Whether the repository is for all to see; must agree with one that is there.
 
@@ -190,15 +193,19 @@ def publish(
 
         def attempt() -> Commit:
             nonlocal there
+            # The head before the tags: a release made in between moves the head, and then our commit is refused.
+            head = target.head() if there else ""
             tags = target.tags() if there else {}
-            key = tuple(tags.items())
-            folder = built[key] if key in built else built.setdefault(key, build(tags))
+            seen = _releases({**target.untagged(head, manifest, but=tag), **tags}) if there else {}
+            key = tuple(seen.items())
+            folder = built[key] if key in built else built.setdefault(key, build(seen))
             if not there:
                 target.create(public=public)
                 there = True
+                return attempt()
             commit = tags.get(tag)
             if commit is None:
-                commit = target.commit_folder(folder, manifest, message)
+                commit = target.commit_folder(folder, manifest, message, head=head)
                 target.api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset")
             elif not target.holds(commit, {manifest: (folder / manifest).read_bytes()}):
                 raise DataError(
@@ -333,9 +340,8 @@ class _Repo:
         return str(self.api.dataset_info(self.name, revision=revision).sha)
 
     def tags(self) -> dict[str, str]:
-        found = {tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.name, repo_type="dataset").tags}
-        numbered = [(tuple(map(int, match.groups())), tag) for tag in found if (match := RELEASE_TAG.fullmatch(tag))]
-        return {tag: found[tag] for _, tag in sorted(numbered)}
+        refs = self.api.list_repo_refs(self.name, repo_type="dataset")
+        return _releases({tag.name: tag.target_commit for tag in refs.tags})
 
     # -- rights
 
@@ -414,34 +420,45 @@ class _Repo:
         message: str,
         **more: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 - the client's CommitInfo
-        return self.api.create_commit(self.name, operations, commit_message=message, repo_type="dataset", **more)
+        from huggingface_hub.errors import HfHubHTTPError
 
-    def add(self, files: Mapping[str, bytes], message: str, *, revision: str) -> Commit:
+        try:
+            return self.api.create_commit(self.name, operations, commit_message=message, repo_type="dataset", **more)
+        except HfHubHTTPError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            # A card or a path that the hub refuses; an upload that the client gave up, with the reason as its cause.
+            why = error.__cause__ or error
+            raise DataError(f"{self.name} does not take these files: {why}. Mend that and try again") from error
+
+    def _new(self, files: Mapping[str, bytes], head: str) -> list[CommitOperationAdd]:
+        """Additions of what a commit lacks; raise if it has one of the files with other content."""
         from huggingface_hub import CommitOperationAdd
 
-        head = self.head(revision)
         present = self._present(head, files)
         for path, info in present.items():
             if not _same(info, files[path]):
                 raise _changed(f"{self.name}/{path}")
-        new = [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
-        if new:
+        return [CommitOperationAdd(path, content) for path, content in files.items() if path not in present]
+
+    def add(self, files: Mapping[str, bytes], message: str, *, revision: str) -> Commit:
+        head = self.head(revision)
+        if new := self._new(files, head):
             head = str(self._commit([*new], message, revision=revision, parent_commit=head).oid)
         return Commit(url=f"{self.url}/commit/{head}", revision=head)
 
     def propose(self, files: Mapping[str, bytes], message: str) -> Commit:
         """Add files through the caller's open pull request, or a new one."""
-        from huggingface_hub import CommitOperationAdd
-
         me = str(self._who()["name"])
         mine = self.api.get_repo_discussions(
             self.name, repo_type="dataset", author=me, discussion_type="pull_request", discussion_status="open"
         )
         number = next((one.num for one in mine if one.title == PULL_REQUEST and one.author == me), None)
         if number is None:
-            if self.holds("main", files):
-                return Commit(url=self.url, revision=self.head())
-            new = [CommitOperationAdd(path, content) for path, content in files.items()]
+            head = self.head()
+            new = self._new(files, head)
+            if not new:
+                return Commit(url=self.url, revision=head)
             made = self._commit([*new], PULL_REQUEST, commit_description=message, create_pr=True)
             return Commit(url=str(made.pr_url), revision=str(made.oid), pull_request=made.pr_num)
         done = self.add(files, message, revision=f"refs/pr/{number}")
@@ -466,13 +483,12 @@ class _Repo:
             head = str(self._commit(operations, message, parent_commit=head).oid)
         return Commit(url=f"{self.url}/commit/{head}", revision=head)
 
-    def commit_folder(self, folder: Path, manifest: str, message: str) -> str:
+    def commit_folder(self, folder: Path, manifest: str, message: str, *, head: str) -> str:
         """Make a folder the content of the main branch and return the commit, also if it was made before."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         content = (folder / manifest).read_bytes()
         marker = f"{manifest} sha256 {hashlib.sha256(content).hexdigest()}"
-        head = self.head()
         if self.holds(head, {manifest: content}):
             return head
         for commit in self.api.list_repo_commits(self.name, repo_type="dataset"):
@@ -488,11 +504,29 @@ class _Repo:
 
     def _listed(self, head: str, manifest: str) -> list[str]:
         """Files that the manifest at a commit lists and that are there."""
+        files = self._manifest(head, manifest).get("files")
+        return list(self._present(head, files)) if files and isinstance(files, dict) else []
+
+    def untagged(self, head: str, manifest: str, *, but: str) -> dict[str, str]:
+        """The release that the main branch holds, unless it is `but`: its writer may not have set the tag yet."""
+        tag = f"v{self._manifest(head, manifest).get('release')}"
+        return {tag: head} if tag != but else {}
+
+    def _manifest(self, head: str, manifest: str) -> dict[str, Any]:
+        """The manifest at a commit; empty if there is none, or a file of that name that is none."""
         if not self._present(head, {manifest: None}):
-            return []
-        there = Snapshot(folder=_cached(self.name, head), revision=head, repo=self.name).fetch(manifest) / manifest
-        files = json.loads(there.read_text(encoding="utf-8")).get("files", {})
-        return list(self._present(head, files)) if files else []
+            return {}
+        there = Snapshot(folder=_cached(self.name, head), revision=head, repo=self.name).fetch(manifest)
+        try:
+            return read_json(there / manifest)
+        except DataError:
+            return {}
+
+
+def _releases(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those of the tags that name a release, oldest version first."""
+    found = {tag: match.groups() for tag in tags if (match := RELEASE_TAG.fullmatch(tag))}
+    return {tag: tags[tag] for tag in sorted(found, key=lambda tag: [int(number) for number in found[tag]])}
 
 
 def _until_done(attempt: Callable[[], _T]) -> _T:
@@ -518,10 +552,11 @@ def _until_done(attempt: Callable[[], _T]) -> _T:
 
 def _may_pass(error: Exception) -> bool:
     from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
 
     response = getattr(error, "response", None)
     if response is None:
-        return not isinstance(error, OfflineModeIsEnabled)
+        return not isinstance(error, OfflineModeIsEnabled | httpx.UnsupportedProtocol)
     return response.status_code in (408, 409, 412, 425, 429) or response.status_code >= 500
 
 
@@ -570,7 +605,9 @@ def _remembered(repo: str, revision: str | None) -> str:
         api = HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
         sha = str(api.resolve_revision(repo, repo_type="dataset", revision=revision).resolved)
     if pinned:
-        write_file(memo, sha.encode())
+        # A cache that cannot be written costs a request the next time, and nothing else.
+        with suppress(OSError):
+            write_file(memo, sha.encode())
     return sha
 
 
@@ -593,7 +630,7 @@ def _translated(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (HFValidationError, RevisionResolutionError, httpx.HTTPError, OSError) as error:
+    except (HFValidationError, RevisionResolutionError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise DataError(
             f"{what}: {str(error).rstrip('. ')}. Check the name, the revision, the token and the connection"
         ) from error

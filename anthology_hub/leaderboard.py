@@ -154,7 +154,8 @@ def publish(
         record["answers"] = {"path": f"{ANSWERS}/{stem}.parquet", "sha256": _sha256(table)}
     path = f"{RUNS}/{stem}.json"
     message = f"Add run {result.run_id}: {result.method} on {result.survey}"
-    done = hub.add_files(target, {path: _json(record), **files}, message=message, pull_request=pull_request)
+    # The run last: in a folder, a kill in between leaves answers without a run, which nobody sees.
+    done = hub.add_files(target, {**files, path: _json(record)}, message=message, pull_request=pull_request)
     return Published(path=path, url=done.url, pull_request=done.pull_request)
 
 
@@ -219,7 +220,7 @@ def compact(target: str | Path, *, name: str | None = None, licence: str | None 
             TABLE: _parquet([asdict(row) for row in rows], _row_types()),
             **_folded(board),
         }
-        old = {str(file.relative_to(folder)) for file in (folder / FOLDED).rglob("*.parquet")}
+        old = {file.relative_to(folder).as_posix() for file in (folder / FOLDED).rglob("*.parquet")}
         card = _card(folder, target, board, rows, name=name, licence=licence)
         return {**dict.fromkeys(old - set(wanted)), **wanted, README: card.encode()}
 
@@ -388,7 +389,7 @@ def _board(folder: Path) -> Board:
         path = file.relative_to(folder).as_posix()
         try:
             entry = _entry(file, path)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
             broken[path] = str(error) if isinstance(error, AnthologyError) else f"{type(error).__name__}: {error}"
             continue
         status = WITHDRAWN if path in stones else CURRENT
@@ -412,6 +413,8 @@ def _marked(entry: Entry, marks: Sequence[Mapping[str, Any]], folder: Path) -> E
 
 def _entry(file: Path, path: str) -> Entry:
     record = read_json(file)
+    # What cannot be encoded can be written into no table: a lone surrogate, which JSON allows.
+    json.dumps(record, ensure_ascii=False).encode()
     result = Result.from_dict(record["anthology_hub"])
     _check(result)
     answers = record.get("answers") or {}
@@ -424,14 +427,20 @@ def _check(result: Result) -> None:
         if not isinstance(value := getattr(result, name), str):
             raise DataError(f"{name} must be a text, got {value!r}")
     for name in ("n", "n_humans"):
-        if type(value := getattr(result, name)) is not int or value < 1:
+        if type(value := getattr(result, name)) is not int or not 1 <= value < 2**53:
             raise DataError(f"{name} must be a whole number above 0, got {value!r}")
     datetime.fromisoformat(result.created)
-    inputs = _objects(result.provenance, "inputs", "evaluation", "execution", "software")["inputs"]
-    parts = _objects(inputs, "model", "options", "cast", "survey")
-    for name, value in ((name, parts["options"].get(name, "")) for name in ("conditioning", "mode")):
+    blocks = _objects(result.provenance, "inputs", "evaluation", "execution", "software")
+    parts = _objects(blocks["inputs"], "model", "options", "cast", "survey")
+    texts = {name: parts["options"].get(name, "") for name in ("conditioning", "mode")}
+    texts |= {name: blocks["evaluation"].get(name, "") for name in ("humans", "humans_digest")}
+    texts |= {f"question {at}": key for at, key in enumerate(result.questions)}
+    texts |= {f"items.{at}.question": item.get("question", "") for at, item in enumerate(result.items)}
+    for name, value in texts.items():
         if not isinstance(value, str):
-            raise DataError(f"the option {name} must be a text, got {value!r}")
+            raise DataError(f"{name} must be a text, got {value!r}")
+    if not isinstance(asked := parts["survey"].get("questions", []), list):
+        raise DataError(f"the survey's questions must be a list, got {asked!r}")
     for name in ("wd_normalised", "wd", "fro", "alpha"):
         metric = result.metric(name)
         for part in ("value", "low", "high", "floor", "floor_equal_n", "uniform", "majority", "human"):
@@ -479,7 +488,9 @@ def _tombstones(folder: Path) -> list[Tombstone]:
         # The place of the file decides, so that one with a broken content still keeps its run out of the ranks.
         path = f"{RUNS}/{file.relative_to(folder / TOMBSTONES).as_posix()}"
         told = {
-            name: str(value) for name, value in _or_empty(file).items() if name in ("run_id", "reason", "who", "when")
+            name: str(value).encode(errors="replace").decode()
+            for name, value in _or_empty(file).items()
+            if name in ("run_id", "reason", "who", "when")
         }
         stones.append(Tombstone(path=path, **told))
     return stones
@@ -488,7 +499,7 @@ def _tombstones(folder: Path) -> list[Tombstone]:
 def _or_empty(file: Path) -> dict[str, Any]:
     try:
         return read_json(file)
-    except DataError:
+    except (DataError, RecursionError):
         return {}
 
 

@@ -97,6 +97,9 @@ class Pool:
             raise DataError(f"the kind of pool {kind!r} cannot be read: {error}; its fields are {allowed}") from error
         if pool.layout not in LAYOUTS:
             raise UnknownNameError("layout", pool.layout, LAYOUTS)
+        _check_names(kind, "columns", pool.columns)
+        for trait, names in _mapping(kind, "levels", pool.levels).items():
+            _check_names(kind, f"levels of {trait}", names)
         return pool
 
 
@@ -143,6 +146,21 @@ class ImportReport:
         shown += [f"  {trait}: {count} rows do not tell it" for trait, count in self.missing.items() if count]
         shown += [f"  not used: {', '.join(self.unused)}"] if self.unused else []
         return shown + [f"warning: {warning}" for warning in self.warnings]
+
+
+def _mapping(kind: str, what: str, given: object) -> Mapping[str, object]:
+    if not isinstance(given, Mapping):
+        raise DataError(f"the {what} of the kind of pool {kind!r} must be an object, got {given!r}: write it so")
+    return given
+
+
+def _check_names(kind: str, what: str, given: object) -> None:
+    for name, names in _mapping(kind, what, given).items():
+        if not isinstance(names, list):
+            raise DataError(
+                f"{name!r} in the {what} of the kind of pool {kind!r} must be a list of names, got {names!r}: write "
+                f"[{names!r}]"
+            )
 
 
 class Imported(NamedTuple):
@@ -354,12 +372,12 @@ def _records(
         if not text:
             tally.empty += 1
             continue
-        key = _shown(_value(row, chosen["key"])) if "key" in chosen else ""
-        key = key or str(tally.rows)
-        first = keys.setdefault(Persona.id_of(text), key)
-        if first is not key:
-            tally.duplicates.append((first, key))
+        key = _clean(_shown(_value(row, chosen["key"]))) if "key" in chosen else ""
+        key, persona_id = key or str(tally.rows), Persona.id_of(text)
+        if persona_id in keys:
+            tally.duplicates.append((keys[persona_id], key))
             continue
+        keys[persona_id] = key
         flags = quality_flags(text, answers=said)
         if near is not None and near.seen_before(said):
             flags.append("near_duplicate")

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 
 from anthology_hub import hub
 from anthology_hub.cards import CardText, collection_card, collection_facts
-from anthology_hub.errors import DataError, IntegrityError, OptionError
+from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
 from anthology_hub.index import EncoderCard, Index
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, Codebook, Persona, digest, read_json
 from anthology_hub.weights import cache_dir
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
 PERSONAS, ANNOTATIONS, PARQUET = "personas", "annotations", "train-00000-of-00001.parquet"
-VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+VERSION = hub.VERSION
 FACTS = ("n_words", "quality_flags", "source", "generator")
 """Columns of the personas that the card counts."""
 SMALLEST_CELL = 10
@@ -192,7 +191,7 @@ class Release:
     def ids(self) -> list[str]:
         """Persona ids in order."""
         ids = cast("list[str]", self.personas.column("persona_id").to_pylist())
-        if self.ids_digest and digest(ids) != self.ids_digest:
+        if self.ids_digest and (digest(ids), len(ids)) != (self.ids_digest, len(self.personas)):
             raise IntegrityError(f"the persona ids of {self.source} are not those of its manifest: get a fresh copy")
         return ids
 
@@ -282,8 +281,15 @@ def read_release(snapshot: hub.Snapshot) -> Release:
             changelog=lambda: _text(files.paths(CHANGELOG)[0]) if CHANGELOG in manifest["files"] else "",
             ids_digest=str(manifest.get("persona_ids_sha256")),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder} cannot be read as a collection: {type(error).__name__}: {error}") from error
+        if strange := [name for name in ("name", "release", "licence") if not isinstance(manifest[name], str)]:
+            raise TypeError(f"{strange[0]} must be a text, got {manifest[strange[0]]!r}")
+    except AnthologyError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{folder} cannot be read as a collection ({why}): its manifest is broken, get a fresh copy"
+        ) from error
     if not snapshot.repo:
         _ = release.ids
     return release
@@ -356,7 +362,9 @@ def _remembered(folder: Path) -> Iterator[dict[str, list[Any]]]:
     before = dict(known)
     yield known
     if known != before:
-        hub.write_file(place, json.dumps(known).encode())
+        # A cache that cannot be written costs the hashing the next time, and nothing else.
+        with suppress(OSError):
+            hub.write_file(place, json.dumps(known).encode())
 
 
 def _as_made(kind: pa.DataType) -> pa.DataType:
@@ -446,9 +454,9 @@ def _write(release: Release, folder: Path) -> None:
         embedding.write_index(folder / file)
         indexes[slug] = {"file": file, "factory": "Flat", "faiss": faiss.__version__}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
-    (folder / CARD).write_text(_card(release), encoding="utf-8")
+    _write_text(folder / CARD, _card(release))
     if changelog := release.changelog():
-        (folder / CHANGELOG).write_text(changelog, encoding="utf-8")
+        _write_text(folder / CHANGELOG, changelog)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -486,7 +494,12 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    # The same bytes on every system: the manifest holds their digest.
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _swap(work: Path, target: Path) -> None:

@@ -334,8 +334,9 @@ def _legal(row: Mapping[str, Any], options: Mapping[str, int]) -> bool:
     option, probs = row["option"], _padded(row["probs"], len(row["probs"]))
     chosen = row["status"] == ANSWERED
     inside = chosen and 0 <= option < options.get(row["question"], 0)
-    sums = all(map(math.isnan, probs)) or math.isclose(sum(probs), 1, abs_tol=1e-3)
-    return row["status"] in STATUSES and (inside or (not chosen and option == MISSING)) and sums
+    sums = all(map(math.isnan, probs)) or (min(probs) >= 0 and math.isclose(sum(probs), 1, abs_tol=1e-3))
+    fits = sums and len(probs) == options.get(row["question"])
+    return row["status"] in STATUSES and (inside or (not chosen and option == MISSING)) and fits
 
 
 def _padded(probs: Sequence[float | None], most: int) -> list[float]:

@@ -68,6 +68,7 @@ def _personas(people: Anthology, ids: pa.Array, texts: list[str], codes: dict[st
     known = {
         "persona_id": ids,
         "backstory": pa.array(texts),
+        "n_words": pa.array([len(text.split()) for text in texts], pa.int32()),
         **{n: levels[n].take(pa.array(c)) for n, c in codes.items()},
     }
     return pa.table([known.get(field.name, pa.nulls(len(ids), field.type)) for field in like], schema=like)
