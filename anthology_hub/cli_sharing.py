@@ -110,6 +110,8 @@ def diff_command(older: str, newer: str, collection: str | None, as_json: bool) 
 
     Example: anthology-hub diff v1.0.0 v1.1.0 --collection lab/people
     """
+    if not collection and hub.RELEASE_TAG.fullmatch(older) and not Path(older).is_dir():
+        raise OptionError(f"{older} is a release, but of which repository? Give --collection namespace/name")
     if collection:
         old, new = (Anthology.load(collection, revision=revision) for revision in (older, newer))
     else:

@@ -6,6 +6,7 @@ return an Anthology again, so they chain, and the filter always runs before the 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,6 @@ from anthology_hub.release import (
     Embedding,
     Release,
     Rows,
-    positions,
     read_release,
     save_release,
     validate,
@@ -133,7 +133,8 @@ class Anthology:
     def embed(self, encoder: Encoder | None = None, *, progress: bool = False) -> Anthology:
         """Return the collection with passage vectors of an encoder; nothing that has them already is computed again."""
         encoder = encoder or Encoder()
-        slug = encoder.card.model.rpartition("/")[2]
+        # It names a folder, a config and a glob: the name of a user's own folder may hold anything.
+        slug = re.sub(r"[^\w.-]+", "-", encoder.card.model.rpartition("/")[2])
         known = self._store.embeddings.get(slug)
         if known is not None and known.card == encoder.card:
             return self
@@ -309,7 +310,7 @@ class Anthology:
             raise OptionError("the search text is empty: say what the backstory should be about")
         if k < 1:
             raise OptionError(f"k must be at least 1, got {k}")
-        embedding = self._embedding()
+        slug, embedding = self._embedding()
         if encoder is None and embedding.card.model.startswith("local/"):
             raise OptionError(
                 f"the vectors were made by {embedding.card.model}, a folder: give it as encoder=Encoder(...)"
@@ -319,7 +320,7 @@ class Anthology:
             raise OptionError(
                 f"the vectors were made by {embedding.card}, not by {encoder.card}: embed the collection again"
             )
-        owners, spans = _passage_owners(embedding, self._store)
+        owners = self._store.owners(slug)
         most = int(np.bincount(owners).max())
         among = np.isin(owners, self._rows)
         # With at most `most` passages each, the best k * most passages hold the best k personas.
@@ -327,7 +328,8 @@ class Anthology:
         _, first = np.unique(owners[hits.rows], return_index=True)
         best = np.sort(first)[:k]
         found = self._view(owners[hits.rows[best]], hits.scores[best].astype(np.float64))
-        found._passages = {int(owners[row]): spans[row] for row in hits.rows[best]}
+        spans = (embedding.rows.column(name).take(hits.rows[best]).to_pylist() for name in ("start", "end"))
+        found._passages = dict(zip(found._rows.tolist(), zip(*spans, strict=True), strict=True))
         found.shortfall = k - len(found)
         return found
 
@@ -440,11 +442,11 @@ class Anthology:
         view._passages = self._passages
         return view
 
-    def _embedding(self) -> Embedding:
+    def _embedding(self) -> tuple[str, Embedding]:
         if not self._store.embeddings:
             raise DataError(f"the collection {self._store.name!r} has no embeddings: call embed() first")
         slug = ENCODER if ENCODER in self._store.embeddings else next(iter(self._store.embeddings))
-        return self._store.embeddings[slug]
+        return slug, self._store.embeddings[slug]
 
     def _edition(
         self, version: str | None = None, card: CardText | str | None = None, changelog: str | None = None
@@ -504,12 +506,6 @@ def _listed(levels: str | Sequence[str]) -> list[str]:
 @lru_cache(maxsize=2)
 def _open_encoder(name: str) -> Encoder:
     return Encoder(name)
-
-
-def _passage_owners(embedding: Embedding, store: Release) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    starts, ends = (embedding.rows.column(name).to_pylist() for name in ("start", "end"))
-    owners = positions(embedding.rows.column("persona_id"), store.ids, np.int64)
-    return owners, list(zip(starts, ends, strict=True))
 
 
 def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:

@@ -428,8 +428,8 @@ class _Repo:
             raise
         except (ValueError, RuntimeError) as error:
             # A card or a path that the hub refuses; an upload that the client gave up, with the reason as its cause.
-            why = error.__cause__ or error
-            raise DataError(f"{self.name} does not take these files: {why}. Mend that and try again") from error
+            why = (isinstance(error, RuntimeError) and error.__cause__) or error
+            raise DataError(f"{self.name} does not take these files: {why}. Change that and push again") from error
 
     def _new(self, files: Mapping[str, bytes], head: str) -> list[CommitOperationAdd]:
         """Additions of what a commit lacks; raise if it has one of the files with other content."""

@@ -217,6 +217,12 @@ class Release:
             self._made["codes", trait] = positions(self.personas.column(trait), self.codebook.trait(trait).levels)
         return cast("NDArray[np.int16]", self._made["codes", trait])
 
+    def owners(self, slug: str) -> NDArray[np.int64]:
+        """Position of the persona of each passage."""
+        if ("owners", slug) not in self._made:
+            self._made["owners", slug] = positions(self.embeddings[slug].rows.column("persona_id"), self.ids, np.int64)
+        return cast("NDArray[np.int64]", self._made["owners", slug])
+
     def _read_probs(self, trait: str) -> NDArray[np.float32]:
         import pyarrow.compute as pc
 
@@ -287,9 +293,7 @@ def read_release(snapshot: hub.Snapshot) -> Release:
         raise
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{folder} cannot be read as a collection ({why}): its manifest is broken, get a fresh copy"
-        ) from error
+        raise DataError(f"{folder} cannot be read as a collection: {why}; get a fresh copy") from error
     if not snapshot.repo:
         _ = release.ids
     return release

@@ -113,6 +113,13 @@ def test_a_version_that_is_not_above_the_older_one_is_refused(version):
     assert str(caught.value) == f"release {version} is not above 1.4.2: give 1.5.0 or higher"
 
 
+def test_where_nothing_changed_the_next_version_is_a_patch():
+    with pytest.raises(OptionError) as caught:
+        made(ANN, BOB).diff(BASE).check("1.4.2")
+    assert str(caught.value) == "release 1.4.2 is not above 1.4.2: give 1.4.3 or higher"
+    made(ANN, BOB).diff(BASE).check("1.4.3")
+
+
 def test_a_version_that_is_too_low_for_what_changed_is_refused_with_the_reasons():
     with pytest.raises(OptionError) as caught:
         made(ANN, CAY).diff(BASE).check("1.5.0")

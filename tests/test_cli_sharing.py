@@ -60,6 +60,8 @@ def test_a_collection_is_pushed_again_and_compared(starter, repo, tmp_path):
     call("push", tmp_path / "seven", repo, "--release", "v1.1.0")
     told = from_json("diff", "v1.0.0", "v1.1.0", "--collection", repo)
     assert (len(told["added"]), told["removed"], told["demands"]) == (1, [], "minor")
+    asked = call("diff", "v1.0.0", "v1.1.0", code=1).stderr
+    assert "v1.0.0 is a release, but of which repository? Give --collection namespace/name" in asked
     text = call("diff", tmp_path / "seven", tmp_path / "six").stdout
     assert "- 1 persona removed" in text and "Demands: major (from 0.1.0, at least 1.0.0)" in text
     assert Anthology.load(repo, revision="v1.0.0")._store.changelog().count("The first six.") == 1

@@ -573,6 +573,11 @@ def rewrite(folder, change):
         (lambda m: m["files"].pop(INDEX), IntegrityError, f"does not list {INDEX}"),
         (lambda m: m.update(persona_ids_sha256="0" * 64), IntegrityError, "persona ids of .* are not those of its man"),
         (lambda m: m.pop("persona_ids_sha256"), IntegrityError, "are not those of its manifest: get a fresh copy"),
+        (lambda m: m["rows"].update(personas=3), IntegrityError, "are not those of its manifest: get a fresh copy"),
+        (lambda m: m["rows"].update(personas="x"), DataError, "as a collection: ValueError: .*'x'; get a fresh copy"),
+        (lambda m: m.update(embeddings=[1]), DataError, "cannot be read as a collection: IndexError"),
+        (lambda m: m.update(release=1), DataError, "as a collection: TypeError: release must be a text, got 1; get a"),
+        (lambda m: m.update(licence=None), DataError, "licence must be a text, got None; get a fresh copy"),
         (lambda m: m["files"].pop(PERSONAS), IntegrityError, "lists no personas: get a fresh copy"),
         (lambda m: m.pop("files"), DataError, "cannot be read as a collection: KeyError: 'files'"),
         (lambda m: m.update(files=[]), DataError, "cannot be read as a collection: TypeError"),
@@ -645,6 +650,21 @@ def test_a_collection_replaced_after_loading_is_never_searched_with_the_wrong_ve
     shutil.rmtree(saved)
     with pytest.raises(DataError, match="is missing: the manifest lists it, get a fresh copy"):
         loaded.search("honey", encoder=encoder)
+
+
+def test_the_folder_of_an_encoder_of_any_name_makes_a_collection_that_everything_reads(bare, tmp_path):
+    from datasets import load_dataset
+
+    link = tmp_path / "my model [v2]"
+    shutil.copytree(weights.resolve("minilm").source, link, copy_function=os.symlink)
+    encoder = Encoder(str(link))
+    embedded = bare.embed(encoder)
+    saved = embedded.save(tmp_path / "people", release="1.0.0")
+    rows = load_dataset(str(tmp_path / "people"), "embeddings-my-model-v2-", cache_dir=str(tmp_path / "cache"))
+    assert rows["train"]["persona_id"] == IDS
+    assert (
+        saved.search("honey", k=4, encoder=encoder).ids == bare.embed(encoder).search("honey", k=4, encoder=encoder).ids
+    )
 
 
 # -- whole or not at all

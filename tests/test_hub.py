@@ -217,6 +217,29 @@ def test_a_file_of_a_repository_is_never_changed(api, repo, path):
     assert stored(api, repo) == FILES
 
 
+def test_a_card_that_the_hub_does_not_take_is_told_with_the_hubs_reason(api, repo):
+    with pytest.raises(DataError, match=f"{repo} does not take these files: (?s:.*)metadata in README(?s:.*)again"):
+        hub.add_files(f"hf://{repo}", {"README.md": b"---\nlicense: [mit\n---\n"}, message="one")
+    assert stored(api, repo) == {}
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://["])
+def test_an_address_that_is_none_is_told_and_not_tried_again(monkeypatch, endpoint, caplog):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv("HF_TOKEN", "hf_any")
+    with pytest.raises(DataError, match="hf://lab/results cannot be written: "):
+        hub.add_files("hf://lab/results", FILES, message="one", pull_request=False)
+    assert not [record for record in caplog.records if "trying again" in record.message]
+
+
+def test_a_cache_that_cannot_be_written_keeps_nobody_from_loading(api, repo, tmp_path, monkeypatch):
+    made = hub.add_files(f"hf://{repo}", FILES, message="one")
+    api.create_tag(repo, tag="v1.0.0", repo_type="dataset")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ANTHOLOGY_HUB_CACHE", str(tmp_path / "file"))
+    assert hub.locate(repo, revision="v1.0.0").revision == made.revision
+
+
 def test_a_path_without_the_scheme_is_a_folder_even_if_it_looks_like_a_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert hub.add_files("out/results", {"runs/a.json": b"{}"}, message="add").url == "out/results"
@@ -308,6 +331,17 @@ def test_an_owner_may_ask_for_a_pull_request(api, repo):
     asked = hub.add_files(f"hf://{repo}", FILES, message="mine", pull_request=True)
     assert asked.pull_request == 1 and asked.url.endswith("/discussions/1")
     assert stored(api, repo) == {"runs/0.json": b"0"}
+
+
+def test_a_pull_request_never_changes_a_file_and_brings_only_new_ones(api, repo):
+    hub.add_files(f"hf://{repo}", FILES, message="one")
+    with pytest.raises(DataError, match=f"{repo}/runs/a.json exists with other content: published files are never"):
+        hub.add_files(f"hf://{repo}", {"runs/a.json": b"[]", "new": b"1"}, message="two", pull_request=True)
+    assert not list(api.get_repo_discussions(repo, repo_type="dataset"))
+    hub.add_files(f"hf://{repo}", {**FILES, "new": b"1"}, message="two", pull_request=True)
+    assert stored(api, repo, "refs/pr/1") == {**FILES, "new": b"1"}
+    there = hub.add_files(f"hf://{repo}-2", FILES, message="one")
+    assert hub.add_files(f"hf://{repo}-2", FILES, message="two", pull_request=True).revision == there.revision
 
 
 def test_a_pull_request_whose_answer_was_lost_is_found_again(lab, api, repo):

@@ -24,6 +24,7 @@ from anthology_hub.leaderboard import (
     Entry,
     Published,
     Tombstone,
+    beside,
     compact,
     publish,
     rank,
@@ -186,6 +187,7 @@ def test_a_folder_without_results_says_so(tmp_path):
         "[]",
         "{",
         "",
+        pytest.param('{"a":' * 100_000, id="deeper than can be read"),
     ],
 )
 def test_a_foreign_json_file_among_the_runs_is_named(result, tmp_path, content):
@@ -412,6 +414,13 @@ def test_a_file_that_is_no_result_keeps_the_others_standing_and_is_named(result,
         "no provenance": ({"provenance": {"inputs": 3}}, "inputs must be an object, got 3"),
         "no option": ({"provenance": {"inputs": {"options": {"mode": 3}}}}, "mode must be a text, got 3"),
         "an odd field": ({"surprise": 1}, "Result cannot be built"),
+        "too many people": ({"n": 10**400}, "n must be a whole number above 0, got 1000"),
+        "too large": ({"metrics": with_wd(result, value=10**400)}, "OverflowError"),
+        "no text at all": ({"survey": "\ud800"}, "UnicodeEncodeError"),
+        "no question": ({"questions": [1, "a"]}, "question 0 must be a text, got 1"),
+        "an odd item": ({"items": [{"question": {}}]}, "items.0.question must be a text, got {}"),
+        "odd humans": ({"provenance": {"evaluation": {"humans_digest": 5}}}, "humans_digest must be a text, got 5"),
+        "odd inputs": ({"provenance": {"inputs": {"survey": {"questions": 5}}}}, "questions must be a list, got 5"),
     }
     for name, (changes, why) in bad.items():
         board = spoiled(result, tmp_path / name, **changes)
@@ -445,6 +454,21 @@ def test_a_withdrawn_run_leaves_the_ranks_and_stays_as_a_tombstone(result, answe
     assert read_board(tmp_path).tombstones == (stone,)
     (tmp_path / path.replace("runs/", "withdrawn/")).write_text("{")
     assert read_board(tmp_path).tombstones == (Tombstone(path=path),)
+
+
+def test_what_strangers_say_of_a_run_keeps_nobody_from_compacting(result, tmp_path):
+    gone = publish(result, tmp_path).path
+    publish(replace(result, run_id="feedfeedfeedfeed"), tmp_path)
+    for kind in ("withdrawn", "verified"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "deep.json").write_text('{"a":' * 100_000)
+    stone = tmp_path / beside(gone, "withdrawn")
+    stone.parent.mkdir(parents=True)
+    stone.write_text(json.dumps({"reason": "no \ud800 text"}))
+    compact(tmp_path)
+    (row,) = [row for row in pq.read_table(tmp_path / "leaderboard" / "latest.parquet").to_pylist() if row["rank"]]
+    assert row["run_id"] == "feedfeedfeedfeed"
+    assert "no ? text" in (tmp_path / "README.md").read_text()
 
 
 def test_a_run_is_withdrawn_once_with_a_reason_and_a_name(result, tmp_path):

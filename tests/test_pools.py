@@ -332,6 +332,19 @@ def test_empty_texts_and_duplicates_are_counted_with_both_keys(tmp_path):
     assert report.duplicates == (("k0", "k4"), ("k0", "k6"))
 
 
+@pytest.mark.parametrize("key", ["1", 1, "a", "", "long enough"])
+def test_a_row_that_is_there_twice_is_a_duplicate_whatever_its_key(tmp_path, key):
+    people, report = plain(tmp_path, [{"text": SHORT, "id": key}] * 3, columns={"key": "id"})
+    assert len(people) == 1
+    shown = str(key)
+    assert report.duplicates == ((shown or "1", shown or "2"), (shown or "1", shown or "3"))
+
+
+def test_a_key_that_cannot_be_stored_is_mended(tmp_path):
+    people, _ = plain(tmp_path, [{"text": SHORT, "id": "a\ud800b"}], columns={"key": "id"})
+    assert keys_of(people) == ["a\ufffd\ufffd\ufffdb"]
+
+
 WORDS = st.sampled_from(["", " ", "I am.", "I was.", "She is\n", None])
 
 
@@ -530,6 +543,9 @@ def test_a_file_that_breaks_off_gives_the_line_and_no_collection(tmp_path):
 def test_a_kind_that_cannot_be_is_refused(tmp_path):
     for value, said in [
         ({"title": "x", "columns": {}, "licnse": "MIT"}, r"kind of pool .* cannot be read: .*licnse.*its fields are"),
+        ({"title": "x", "columns": {"backstory": "text"}}, r"'backstory' in the columns .* list of names, got 'text'"),
+        ({"title": "x", "columns": ["text"]}, r"the columns of the kind of pool .* must be an object, got \['text'\]"),
+        ({"title": "x", "columns": {}, "levels": {"age": {"65+": 1}}}, r"'65\+' in the levels of age .* got 1: write"),
         ({"title": "x", "columns": {}, "layout": "poem"}, r"unknown layout 'poem': .*'plain', 'story', 'interview'"),
     ]:
         (tmp_path / "kind.json").write_text(json.dumps(value))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi, hf_hub_download
 
-from anthology_hub import Anthology, Codebook
+from anthology_hub import Anthology, Codebook, hub
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
 
 
@@ -204,6 +204,45 @@ def test_two_writers_of_one_release_cannot_both_have_it_and_nothing_is_lost(few,
         union[lost].push(repo, release="v1.2.0")
 
 
+def test_a_release_made_while_another_is_built_is_seen_before_the_other_is_published(few, api, repo, tmp_path):
+    few.push(repo, release="v1.0.0")
+    seen = []
+
+    def build(tags):
+        seen.append(list(tags))
+        if len(seen) == 1:
+            few.push(repo, release="v1.1.0")
+        few.save(tmp_path / "people", release="1.2.0", changelog=f"# After {', '.join(tags)}\n")
+        return tmp_path / "people"
+
+    hub.publish(repo, build, tag="v1.2.0", manifest="manifest.json", message="Release v1.2.0", public=False)
+    assert seen == [["v1.0.0"], ["v1.0.0", "v1.1.0"]]
+    assert Anthology.load(repo, revision="v1.2.0")._store.changelog() == "# After v1.0.0, v1.1.0\n"
+    assert titles(api, repo)[:2] == ["Release v1.2.0", "Release v1.1.0: 12 personas"]
+
+
+def test_a_release_whose_tag_is_yet_to_come_is_followed_like_one_with_a_tag(few, starter, lab, api, repo):
+    few.push(repo, release="v1.0.0")
+    both = starter._view(np.unique(np.concatenate([few._rows, starter.sample(12, seed=2)._rows])), None)
+    lab.faults.add("POST", f"{repo}/tag/", 400, message="no tags today")
+    with pytest.raises(DataError, match="(?s:.*)no tags today"):
+        both.push(repo, release="v1.1.0")
+    with pytest.raises(OptionError, match="personas removed demands a major release: give 2.0.0 or higher"):
+        few.push(repo, release="v1.2.0")
+    with pytest.raises(OptionError, match=f"{repo} has v1.1.0 already: a release below it cannot be added"):
+        few.push(repo, release="v1.0.1")
+    made = both.push(repo, release="v1.1.0")
+    assert tags(api, repo)["v1.1.0"] == made.revision and len(titles(api, repo)) == 3
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{nope", b'{"files": [1]}', b'{"release": 3, "files": {"gone": {}}}'])
+def test_a_manifest_of_somebody_else_is_in_nobodys_way(few, api, repo, content):
+    api.create_repo(repo, repo_type="dataset", private=True)
+    api.upload_file(path_or_fileobj=content, path_in_repo="manifest.json", repo_id=repo, repo_type="dataset")
+    few.push(repo, release="v1.0.0")
+    assert Anthology.load(repo, revision="v1.0.0").ids == few.ids
+
+
 def test_rights_and_visibility_are_checked_before_any_work(few, lab, api, repo, monkeypatch):
     few.push(repo, release="v1.0.0")
     with pytest.raises(OptionError, match=f"{repo} is private and public was asked .public=True.: say public=False"):
@@ -219,7 +258,7 @@ def test_rights_and_visibility_are_checked_before_any_work(few, lab, api, repo, 
         few.push("lab/new", release="v1.0.0")
 
 
-@pytest.mark.parametrize("release", ["1.0", "v1", "latest", "v1.0.0-rc1", ""])
+@pytest.mark.parametrize("release", ["1.0", "v1", "latest", "v1.0.0-rc1", "", "v01.0.0", "v1.0.٣"])
 def test_a_release_without_a_version_is_refused_before_the_hub_is_asked(few, release):
     with pytest.raises(OptionError) as caught:
         few.push("lab/people", release=release)

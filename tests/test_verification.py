@@ -290,6 +290,8 @@ def test_draws_are_checked_only_with_the_prompts_that_they_were_made_with(pushed
         (lambda t: t.assign(status="refused"), "answers that are no option or status"),
         (lambda t: t.assign(status="maybe"), "answers that are no option or status"),
         (lambda t: t.assign(probs=[[0.9, 0.9, 0.9]] * len(t)), "answers that are no option or status"),
+        (lambda t: t.assign(probs=[[0.2] * 5] * len(t)), "answers that are no option or status"),
+        (lambda t: t.assign(probs=[[2.0, -1.0, 0.0]] * len(t)), "answers that are no option or status"),
         (lambda t: t.assign(persona_id=[str(at) for at in range(len(t))]), "people with two personas"),
         (lambda t: t[:0], "answers"),
         (lambda t: t.drop(columns="raw"), "the file"),
