@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -203,11 +202,11 @@ def verify_command(
 @click.argument("target")
 @click.argument("run")
 @click.option("--reason", required=True, help="For others to read.")
-@click.option("--who", default=getpass.getuser, show_default="your user name", help="Name to stand by it.")
+@click.option("--who", required=True, help="Name to stand by it, for others to read.")
 def withdraw_command(target: str, run: str, reason: str, who: str) -> None:
     """Take a run out of the ranks for good; it stays as a tombstone.
 
-    Example: anthology-hub withdraw results 1f0c9a7b --reason "the options were shown in one order only"
+    Example: anthology-hub withdraw results 1f0c9a7b --who Ada --reason "one order of options only"
     """
     for stone in withdraw(target, run, reason=reason, who=who):
         click.echo(f"withdrawn: {stone.path}")

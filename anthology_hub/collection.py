@@ -206,9 +206,7 @@ class Anthology:
 
     def annotations_of(self, persona_id: str) -> list[dict[str, Any]]:
         """Return the annotations of one persona: trait, levels, probs, method, evidence ..."""
-        import pyarrow.compute as pc
-
-        return list(self._store.annotations.table.filter(pc.field("persona_id") == persona_id).to_pylist())
+        return self._store.annotations.where("persona_id", persona_id)
 
     def to_dataset(self) -> Dataset:
         """Return the personas of this view as a `datasets.Dataset`."""
@@ -427,8 +425,10 @@ class Anthology:
                 entry = f"## {version}\n\n{changelog}\n" if changelog else entry_of(self._store.changelog(), version)
                 edition = self._edition(version, card, _history(self, repo, version, tags, entry))
                 edition = replace(edition, text=replace(edition.text, repository=repo))
-                validate(edition, smallest_cell=smallest_cell)
-                return save_release(edition, tempfile.mkdtemp(dir=work))
+                folder = save_release(edition, tempfile.mkdtemp(dir=work))
+                # As it lies there, with every checksum of its manifest.
+                validate(read_release(hub.locate(folder)), smallest_cell=smallest_cell)
+                return folder
 
             message = f"Release v{version}: {len(self):,} personas"
             return hub.publish(repo, build, tag=f"v{version}", manifest=MANIFEST, message=message, public=public)

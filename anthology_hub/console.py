@@ -125,7 +125,7 @@ def print_tree(value: dict[str, Any], indent: str = "") -> None:
 def print_board(rows: Sequence[Row]) -> None:
     """Print ranked rows, group by group."""
     head = f"{'#':>4} {'in class':>8} {'method':26} {'WD norm.':>8}  {'95% interval':16} {'closed':>6} {'WD steps':>8}"
-    head += f" {'Fro':>6} {'alpha (humans)':>14} {'cover':>6} {'n':>5}  {'verified':13} model"
+    head += f" {'Fro':>6} {'alpha (humans)':>14} {'cover':>6} {'n':>5}  {'verified':13} model, revision, date"
     for group in dict.fromkeys(row.group for row in rows):
         click.echo(f"{group}\n{head}")
         for row in (row for row in rows if row.group == group):
@@ -135,7 +135,7 @@ def print_board(rows: Sequence[Row]) -> None:
             click.echo(
                 f"{row.place:>4} {row.class_place:>8} {row.method:26} {figure(row.wd_normalised):>8}  {between:16} "
                 f"{closed:>6} {figure(row.wd):>8} {figure(row.fro, 2):>6} {_alpha(row):>14} {cover:>6} "
-                f"{row.n or '':>5}  {row.verdict:13} {row.model}"
+                f"{row.n or '':>5}  {row.verdict:13} {row.model} {row.model_revision[:14]} {row.date[:10]}".rstrip()
             )
     for note in NOTES:
         click.echo(fill(note.replace("`", ""), 110))

@@ -188,7 +188,7 @@ def publish(
     """
     target = _Repo(_repo_name(repo))
     with _translated(f"{repo} cannot be written"):
-        there = _until_done(lambda: target.check(public=public))
+        there = until_done(lambda: target.check(public=public))
         built: dict[tuple[tuple[str, str], ...], Path] = {}
 
         def attempt() -> Commit:
@@ -214,7 +214,7 @@ def publish(
                 )
             return Commit(url=f"{target.url}/tree/{tag}", revision=commit)
 
-        return _until_done(attempt)
+        return until_done(attempt)
 
 
 def check_rights(repo: str) -> None:
@@ -263,12 +263,12 @@ def add_files(
         return _add_to_folder(Path(target), files)
     repo = _Repo(_repo_name(target))
     with _translated(f"{target} cannot be written"):
-        asked = _until_done(lambda: not repo.may_write() if pull_request is None else pull_request)
+        asked = until_done(lambda: not repo.may_write() if pull_request is None else pull_request)
         if asked:
-            return _until_done(lambda: repo.propose(files, message))
-        if not _until_done(repo.check):
-            _until_done(lambda: repo.create(public=False))
-        return _until_done(lambda: repo.add(files, message, revision="main"))
+            return until_done(lambda: repo.propose(files, message))
+        if not until_done(repo.check):
+            until_done(lambda: repo.create(public=False))
+        return until_done(lambda: repo.add(files, message, revision="main"))
 
 
 def change_files(
@@ -296,8 +296,8 @@ def change_files(
         return _change_folder(Path(target), change(Path(target)))
     repo = _Repo(_repo_name(target))
     with _translated(f"{target} cannot be written"):
-        _until_done(repo.check)
-        return _until_done(lambda: repo.change(change, message, patterns))
+        until_done(repo.check)
+        return until_done(lambda: repo.change(change, message, patterns))
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -498,6 +498,11 @@ class _Repo:
         paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         gone = [path for path in self._listed(head, manifest) if path not in paths]
         operations = [CommitOperationAdd(path, str(file)) for path, file in paths.items()]
+        if foreign := () if self._present(head, {manifest: None}) else sorted(self._present(head, paths)):
+            raise DataError(
+                f"{self.name} holds what is no release, and {foreign[0]} would be lost: choose another repository, or "
+                f"delete it there first"
+            )
         deletions = [CommitOperationDelete(path) for path in gone]
         made = self._commit([*operations, *deletions], message, commit_description=marker, parent_commit=head)
         return str(made.oid)
@@ -529,8 +534,12 @@ def _releases(tags: Mapping[str, str]) -> dict[str, str]:
     return {tag: tags[tag] for tag in sorted(found, key=lambda tag: [int(number) for number in found[tag]])}
 
 
-def _until_done(attempt: Callable[[], _T]) -> _T:
-    """Try until it is done, with growing random waits; each try begins by looking at what is there."""
+def until_done(attempt: Callable[[], _T]) -> _T:
+    """Try until it is done, with growing random waits; each try is to begin by looking at what is there.
+
+    Raises:
+        Exception: What the last try raised, or the first thing that will not pass by waiting.
+    """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
 
     longest, unreached = FIRST_WAIT, 0

@@ -105,6 +105,21 @@ class Rows:
         """Names of the columns."""
         return list(self._files[0].schema_arrow.names if self._table is None else self._table.column_names)
 
+    def batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns, part by part; nothing is kept."""
+        if self._table is not None:
+            yield from self._table.select(names).to_batches(max_chunksize=FEWEST_ROWS)
+            return
+        for file in self._files:
+            yield from file.iter_batches(FEWEST_ROWS, columns=names)
+
+    def where(self, column: str, value: str) -> list[dict[str, Any]]:
+        """The rows with a value in a column; of files, only their row groups are read."""
+        import pyarrow.compute as pc
+
+        found = pc.indices_nonzero(pc.equal(self.column(column), value))
+        return [self.row(at) for at in found.to_pylist()]
+
     def row(self, at: int) -> dict[str, Any]:
         """One row; of files, only its row group is read."""
         if self._table is None and at not in self._loaded:
@@ -423,10 +438,10 @@ def validate(release: Release, *, smallest_cell: int = SMALLEST_CELL) -> None:
         DataError: If an id is not the hash of its text, an annotation or a vector is of nobody, or the population
             shares of a trait come from so few people that they may be recognised.
     """
-    texts = release.personas.column("backstory").to_pylist()
-    for persona_id, text in zip(release.ids, texts, strict=True):
-        if Persona.id_of(text) != persona_id:
-            raise DataError(f"the persona {persona_id} has another text than its id says: make the collection anew")
+    for batch in release.personas.batches(["persona_id", "backstory"]):
+        for persona_id, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if Persona.id_of(text) != persona_id:
+                raise DataError(f"the persona {persona_id} has another text than its id says: make the collection anew")
     parts = {ANNOTATIONS: release.annotations, **{f"embeddings-{s}": e.rows for s, e in release.embeddings.items()}}
     for name, rows in parts.items():
         owners = positions(rows.column("persona_id"), release.ids, np.int64)

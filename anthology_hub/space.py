@@ -115,12 +115,17 @@ def _commit(space: str, files: Mapping[str, bytes], *, public: bool) -> str:
     endpoint = os.environ.get("HF_ENDPOINT") or None
     api = HfApi(endpoint=endpoint, library_name="anthology_hub", library_version=__version__)
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-    try:
+
+    def attempt() -> None:
         api.create_repo(space, repo_type="space", space_sdk="gradio", private=not public, exist_ok=True)
+        # What is there already is not sent twice, nor committed.
         api.create_commit(space, operations, commit_message="Leaderboard of virtual personas", repo_type="space")
+
+    try:
+        hub.until_done(attempt)
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise DataError(
-            f"the Space {space} cannot be written: {error}. Check the name, the token and the connection, and push "
-            "again; what is there already is not sent twice"
+            f"the Space {space} cannot be written: {error}. Check the name, the token and the connection, then push "
+            "again"
         ) from error
     return f"{api.endpoint}/spaces/{space}"

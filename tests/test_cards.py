@@ -458,7 +458,7 @@ def test_the_card_of_results_tells_how_to_read_submit_verify_and_withdraw():
         'load_dataset("lab/board", split="train")',
         "anthology-hub evaluate RUN-FOLDER --publish hf://lab/board",
         "anthology-hub verify hf://lab/board RUN",
-        "anthology-hub withdraw hf://lab/board RUN --reason",
+        "anthology-hub withdraw hf://lab/board RUN --who NAME --reason",
         "WD: lower is better.",
         "No table yet",
     ):
