@@ -147,7 +147,12 @@ def test_files_of_the_release_before_go_and_files_of_others_stay(few, api, repo,
 
 def test_a_repository_that_holds_something_else_is_left_as_it_is(few, api, repo):
     api.create_repo(repo, repo_type="dataset", private=True)
-    api.upload_file(path_or_fileobj=b"# My thesis", path_in_repo="README.md", repo_id=repo, repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=b"---\nlicense: mit\n---\n# My thesis",
+        path_in_repo="README.md",
+        repo_id=repo,
+        repo_type="dataset",
+    )
     with pytest.raises(DataError) as caught:
         few.push(repo, release="v1.0.0")
     said = "holds what is no release, and README.md would be lost: choose another repository, or delete it there first"
