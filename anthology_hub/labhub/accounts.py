@@ -52,6 +52,8 @@ def checked_name(kind: str, name: str) -> str:
             f"the {kind} name {str(name)[:120]!r} is not allowed: allowed are at most 96 letters, digits, '-', '_' and "
             "'.', beginning with a letter or digit, without '--', '..' and '.git' at the end; choose another"
         )
+    if kind != "repository" and name in RESERVED:
+        raise OptionError(f"the {kind} name {name!r} is part of the hub's own addresses: choose another")
     return name
 
 
@@ -75,8 +77,6 @@ class Accounts:
         """
         if role not in ROLES:
             raise OptionError(f"the role {role!r} is not allowed: choose one of {', '.join(ROLES)}")
-        if account in RESERVED:
-            raise OptionError(f"the account name {account!r} is part of the hub's own addresses: choose another")
         secret = f"hf_{secrets.token_urlsafe(32)}"
         with self._database.writing() as db:
             _make(db, checked_name("account", account))
@@ -118,11 +118,10 @@ class Accounts:
         """
         if role not in ROLES[:2]:
             raise OptionError(f"the role {role!r} is not allowed for a member: choose one of {', '.join(ROLES[:2])}")
-        if checked_name("namespace", namespace) in RESERVED:
-            raise OptionError(f"the namespace {namespace!r} is part of the hub's own addresses: choose another")
+        row = (checked_name("namespace", namespace), checked_name("account", account), role)
         with self._database.writing() as db:
-            _make(db, checked_name("account", account))
-            db.execute("insert or replace into members values(?,?,?)", (namespace, account, role))
+            _make(db, account)
+            db.execute("insert or replace into members values(?,?,?)", row)
 
     def remove_member(self, namespace: str, account: str) -> None:
         """Take an account out of a namespace.

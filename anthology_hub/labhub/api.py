@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from anthology_hub.labhub import metadata
 from anthology_hub.labhub.discussions import Discussion, Event
 from anthology_hub.labhub.store import Commit, Refusal, Repo, lfs_pointer
 from anthology_hub.labhub.trees import Leaf, Node
-from anthology_hub.labhub.wire import Ask, Routes, paged, position
+from anthology_hub.labhub.wire import Ask, Fields, Routes, paged, position
 
 ROUTES = Routes()
 REPO = "/api/{kinds}/{namespace}/{name}"
@@ -64,9 +63,8 @@ def create_repo(ask: Ask) -> Response:
     if not ask.store.accounts.may_write(user, namespace):
         raise Refusal(403, f"You don't have the rights to create a {kind} under the namespace {namespace!r}: "
                            f"ask for membership, or use {user.name!r}")  # fmt: skip
-    private = told.text("visibility", "public") == "private" or told.flag("private")
     try:
-        repo = ask.store.create_repo(kind, namespace, name, author=user.name, private=private)
+        repo = ask.store.create_repo(kind, namespace, name, author=user.name, private=_private(told))
     except Refusal as refusal:
         existing = ask.store.find(kind, namespace, name) if refusal.status == 409 else None
         if existing is None:
@@ -102,7 +100,7 @@ def change_settings(ask: Ask) -> Response:
     if "gated" in told:
         ask.store.set_gated(repo, told.text("gated") if told.raw("gated") else "")
     if "visibility" in told or "private" in told:
-        ask.store.set_private(repo, told.text("visibility", "public") == "private" or told.flag("private"))
+        ask.store.set_private(repo, _private(told))
     return JSONResponse({})
 
 
@@ -111,13 +109,16 @@ def list_repos(ask: Ask) -> Response:
     """Repositories that the viewer may see."""
     query, wanted = ask.request.query_params, set(ask.request.query_params.getlist("filter"))
     repos = [repo for repo in ask.store.repos(ask.kind) if ask.store.may_see(ask.viewer, repo) and _asked(ask, repo)]
-    found = [(repo, ask.store.resolve(repo)) for repo in repos]
+    found = ask.store.heads(repos)
     if query.get("sort") == "lastModified":
         found.sort(key=lambda pair: pair[1].created, reverse=True)
     if wanted:
         found = [(repo, commit) for repo, commit in found if wanted <= set(metadata.tags(ask.store, commit))]
-    infos = (_info(ask, repo, commit, files=ask.flag("full"), blobs=False) for repo, commit in found)
-    return paged(ask, infos, size=ask.hub.options.page_size)
+
+    def shown(page: list[tuple[Repo, Commit]]) -> Iterator[dict[str, Any]]:
+        return (_info(ask, repo, commit, files=ask.flag("full"), blobs=False) for repo, commit in page)
+
+    return paged(ask, found, shown, size=ask.hub.options.page_size)
 
 
 @ROUTES.on("GET", REPO, REPO + "/revision/{revision}")
@@ -209,8 +210,9 @@ def list_commits(ask: Ask) -> Response:
     """The history of a revision."""
     repo, pin = ask.repo(), position(ask)[0]
     commit = ask.store.resolve(repo, pin or ask.args["revision"])
-    commits = [_commit(each) for each in ask.store.history(commit)]
-    page = paged(ask, commits, size=min(50, ask.hub.options.page_size), pin=commit.sha)
+    commits = list(ask.store.history(commit))
+    size = min(50, ask.hub.options.page_size)
+    page = paged(ask, commits, lambda page: map(_commit, page), size=size, pin=commit.sha)
     # The JavaScript client counts by this.
     page.headers["X-Total-Count"] = str(len(commits))
     return page
@@ -267,12 +269,7 @@ def list_tree(ask: Ask) -> Response:
     folder = ask.args.get("path", "").strip("/")
     nodes = ask.store.listing(commit, folder, recursive=ask.flag("recursive"))
     size = min(ask.hub.options.page_size, 50) if ask.flag("expand") else ask.hub.options.page_size
-    start = position(ask)[1]
-    size = max(1, ask.number("limit", size, most=size))
-    # Only the page shown is looked up, and one node more, which tells whether there is a next page.
-    page = list(itertools.islice(nodes, start, start + size + 1))
-    padding: Iterator[dict[str, Any]] = itertools.repeat({}, start)
-    return paged(ask, itertools.chain(padding, _items(ask, commit, page)), size=size, pin=commit.sha)
+    return paged(ask, nodes, lambda page: _items(ask, commit, page), size=size, pin=commit.sha)
 
 
 @ROUTES.on("POST", REPO + "/paths-info/{revision}")
@@ -381,10 +378,12 @@ def change_status(ask: Ask) -> Response:
 @ROUTES.on("POST", _TALK + "/merge")
 def merge(ask: Ask) -> Response:
     """Merge a pull request."""
-    repo, user = ask.repo(write=True), ask.user()
-    if text := ask.json().text("comment", "", longest=LONG):
-        ask.hub.discussions.comment(repo, _num(ask), text, author=user.name)
-    return JSONResponse({"mergeCommitId": ask.hub.discussions.merge(repo, _num(ask), author=user.name).sha})
+    repo, user, talks = ask.repo(write=True), ask.user(), ask.hub.discussions
+    text = ask.json().text("comment", "", longest=LONG)
+    made = talks.merge(repo, _num(ask), author=user.name)
+    if text:
+        talks.comment(repo, _num(ask), text, author=user.name)
+    return JSONResponse({"mergeCommitId": made.sha})
 
 
 # -- rights
@@ -392,6 +391,14 @@ def merge(ask: Ask) -> Response:
 
 def _named(ask: Ask, kind: str, namespace: str, name: str) -> Repo:
     return ask.right(ask.find(kind, namespace or ask.user().name, name), write=True)
+
+
+def _private(told: Fields) -> bool:
+    """Shall a repository be hidden? A word that is not known must not open one to all."""
+    visibility = told.text("visibility", "public")
+    if visibility not in ("public", "private"):
+        raise Refusal(400, f"the visibility {visibility!r} is not offered here: choose 'public' or 'private'")
+    return visibility == "private" or told.flag("private")
 
 
 def _halves(full_name: str) -> tuple[str, str]:
@@ -462,7 +469,7 @@ def _info(ask: Ask, repo: Repo, commit: Commit, *, files: bool, blobs: bool) -> 
     wanted = {name for value in ask.request.query_params.getlist("expand") for name in value.split(",")}
     if not wanted:
         return info
-    if repo.kind == "model" and "evalResults" in wanted:
+    if repo.kind == "model" and "evalResults" in wanted and ask.store.may_open(ask.viewer, repo):
         info["evalResults"] = metadata.eval_results(ask.store, commit)
     return {key: value for key, value in (info | {"cardData": card}).items() if key in wanted | {"_id", "id"}}
 

@@ -66,11 +66,12 @@ class Blobs:
     def writing(self) -> Iterator[Upload]:
         """Open a blob to be written piece by piece; what is not kept is gone at the end."""
         handle, name = tempfile.mkstemp(dir=self.incoming)
-        with os.fdopen(handle, "wb") as stream:
-            try:
+        try:
+            with os.fdopen(handle, "wb") as stream:
                 yield Upload(self, stream, Path(name))
-            finally:
-                Path(name).unlink(missing_ok=True)
+        finally:
+            # Closed first: some systems neither move nor delete an open file.
+            Path(name).unlink(missing_ok=True)
 
     def all(self) -> Iterator[tuple[str, os.stat_result]]:
         """Name and state of every blob on disk."""
@@ -113,6 +114,7 @@ class Upload:
         """Put what was written into another place, durably."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
+        self._stream.close()
         os.replace(self._file, target)
 
 

@@ -24,7 +24,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others reach the hub only at another address.")
 @click.option("--port", default=8465, show_default=True, help="0 for a free one.")
 @click.option("--owner", default="lab", show_default=True, help="Account of the first token of a new hub.")
-@click.option("--name", "names", multiple=True, help="Also answer to this host name, for a proxy in front.")
+@click.option("--name", "names", multiple=True, help="Answer to this host name, and to no unknown one.")
 @click.option("--log", is_flag=True, help="Print a line for every request.")
 def serve_command(folder: Path, host: str, port: int, owner: str, names: tuple[str, ...], log: bool) -> None:
     """Run a private hub that keeps everything in FOLDER, until Ctrl-C.

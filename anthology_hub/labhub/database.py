@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anthology_hub.errors import DataError
+from anthology_hub.errors import DataError, IntegrityError
 
 VERSION = 1
 PATIENCE = 60.0
@@ -68,19 +68,25 @@ class Database:
         self.path = path
         self._idle: list[sqlite3.Connection] = []
         self._writer = threading.Lock()
-        new = not path.exists()
-        if new:
+        if not path.exists():
             # Made by hand first: it holds token hashes and the signing key, so it is its owner's alone.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            found = self._made()
+        except sqlite3.DatabaseError as problem:
+            raise IntegrityError(f"{path} cannot be opened as a database: {problem}. Restore a backup") from problem
+        if found != VERSION:
+            self.close()
+            raise DataError(f"{path} has format {found}, this program reads format {VERSION}: use a fitting version")
+
+    def _made(self) -> int:
+        """The format of the database, which is made if it is new: whole, or not at all."""
         with self.writing() as db:
             if not db.execute("select 1 from sqlite_master").fetchone():
                 for statement in _TABLES.split(";"):
                     db.execute(statement)
                 db.execute(f"pragma user_version={VERSION}")
-            (found,) = db.execute("pragma user_version").fetchone()
-        if found != VERSION:
-            self.close()
-            raise DataError(f"{path} has format {found}, this program reads format {VERSION}: use a fitting version")
+            return int(db.execute("pragma user_version").fetchone()[0])
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -110,17 +116,23 @@ class Database:
             db.execute(begin)
             yield db
             db.execute("commit")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("rollback")
+        except sqlite3.DatabaseError:
+            # What state it is in is unknown; to close it undoes what was begun.
+            db.close()
             raise
-        finally:
+        except BaseException:
+            db.rollback()
             self._idle.append(db)
+            raise
+        self._idle.append(db)
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        db.execute("pragma journal_mode=wal")
-        db.execute("pragma synchronous=full")
-        db.execute("pragma foreign_keys=on")
+        try:
+            for setting in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+                db.execute(f"pragma {setting}")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
         return db

@@ -17,11 +17,12 @@ from typing import Any
 from anthology_hub.errors import DataError
 from anthology_hub.labhub import trees
 from anthology_hub.labhub.database import now
-from anthology_hub.labhub.store import MAIN, Change, Commit, Refusal, Repo, Store
+from anthology_hub.labhub.store import MAIN, Change, Commit, Refusal, Repo, Store, check_parent
 from anthology_hub.labhub.trees import Leaf
 
 OPEN = ("open", "draft")
-LARGEST_DIFF = 1 << 20
+LARGEST_DIFF, MOST_COMPARED = 1 << 20, 1 << 22
+"""Characters, and pairs of lines: the worst of texts cost their product and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,7 @@ class Discussions:
         with self._database.writing() as db:
             pull = self._open_pull(db, repo, num)
             head = self._store.head(db, repo, pull.ref)
-            if parent and not head.sha.startswith(parent.lower()):
-                raise Refusal(412, f"A commit has happened since. Please refresh and try again: it is at {head.sha}")
+            check_parent(pull.ref, head, parent)
             commit = self._store.write(db, repo, pull.ref, head, changes, (title, message, author))
             self._add(db, repo, num, "commit", author, {"subject": title, "oid": commit.sha})
         return commit
@@ -216,7 +216,19 @@ class Discussions:
 
     def diff(self, repo: Repo, pull: Discussion) -> str:
         """The changes of a pull request as text, in git's form; large and binary files are named only."""
-        return "".join(line for change in self.changed(repo, pull) for line in _diff(self._store, *change))
+        out, size, effort = list[str](), 0, MOST_COMPARED
+        for path, old, new in self.changed(repo, pull):
+            before, after = _lines(self._store, old), _lines(self._store, new)
+            cost = len(before or ()) * len(after or ())
+            names = (f"a/{path}" if old else "/dev/null", f"b/{path}" if new else "/dev/null")
+            told = "".join(_diff(names, before, after, careful=cost <= effort))
+            out.append(f"diff --git a/{path} b/{path}\n{told}")
+            effort -= cost if cost <= effort else 0
+            size += len(told)
+            if size > LARGEST_DIFF:
+                out.append("\\ The rest is left out here: compare the files\n")
+                break
+        return "".join(out)
 
     # -- within a transaction
 
@@ -278,11 +290,12 @@ class Discussions:
 
         for path, old, new in trees.compare(load, base, theirs):
             mine = trees.find(load, ours, path)
-            if mine == old:
+            # Where a file takes a folder's place, it is known only at the end whether the folder is empty.
+            if mine == old or (old is None and isinstance(mine, str)):
                 changes.append(Change(path=path, leaf=new))
             elif mine != new:
                 conflicts.append(path)
-        return changes, conflicts
+        return sorted(changes, key=lambda change: change.leaf is not None), conflicts
 
 
 def _discussion(row: sqlite3.Row) -> Discussion:
@@ -298,16 +311,27 @@ def _comment(text: str, author: str) -> dict[str, Any]:
     return {"edited": False, "hidden": False, "latest": latest, "history": []}
 
 
-def _diff(store: Store, path: str, old: Leaf | None, new: Leaf | None) -> Iterator[str]:
-    yield f"diff --git a/{path} b/{path}\n"
-    sides = [_lines(store, leaf) for leaf in (old, new)]
-    if None in sides:
-        yield f"Binary files a/{path} and b/{path} differ\n"
+def _diff(names: tuple[str, str], before: list[str] | None, after: list[str] | None, *, careful: bool) -> Iterator[str]:
+    if before is None or after is None:
+        yield f"Binary files {names[0]} and {names[1]} differ\n"
         return
-    before, after = (side or [] for side in sides)
-    names = (f"a/{path}" if old else "/dev/null", f"b/{path}" if new else "/dev/null")
-    for line in difflib.unified_diff(before, after, *names):
+    for line in (difflib.unified_diff if careful else _replaced)(before, after, *names):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _replaced(before: list[str], after: list[str], old: str, new: str) -> Iterator[str]:
+    """A coarse diff: all between the common beginning and the common end. A careful one may take minutes."""
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
+    gone, come = before[start : len(before) - end], after[start : len(after) - end]
+    yield f"--- {old}\n+++ {new}\n"
+    yield f"@@ -{start + bool(gone)},{len(gone)} +{start + bool(come)},{len(come)} @@\n"
+    yield from (f"-{line}" for line in gone)
+    yield from (f"+{line}" for line in come)
+
+
+def _common(one: list[str], two: list[str]) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
 
 
 def _lines(store: Store, leaf: Leaf | None) -> list[str] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import fnmatch
+import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,12 +18,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from anthology_hub.labhub.blobs import CHUNK
 from anthology_hub.labhub.store import LFS_SUFFIXES, Change, Commit, Refusal, Repo, lfs_pointer
 from anthology_hub.labhub.trees import Leaf, checked
-from anthology_hub.labhub.wire import Ask, Fields, Routes, parsed
+from anthology_hub.labhub.wire import Ask, Fields, Routes, parsed, viewer
 
 ROUTES = Routes()
 REPO = "/api/{kinds}/{namespace}/{name}"
 LONG = 65_536
-MOST_CHANGES = 100_000
+MOST_CHANGES, MOST_FILES = 100_000, 1000
 _PULL = re.compile("refs/pr/([0-9]{1,9})")
 # Files come from the address of the web page, so a browser must neither run nor guess at them.
 _INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
@@ -35,9 +37,10 @@ def preupload(ask: Ask) -> Response:
     repo, told = right_to_commit(ask), ask.json()
     commit = ask.store.resolve(repo, ask.args["revision"])
     given = told.text("gitIgnore", longest=LONG) if "gitIgnore" in told else None
-    patterns = _patterns(given if given is not None else _gitignore(ask, commit))
-    files = [Fields(value, "each file") for value in told.each("files")]
-    shown = [_mode(ask, commit, file.text("path", longest=LONG), file.number("size"), patterns) for file in files]
+    ignored = _ignorer(given if given is not None else _gitignore(ask, commit))
+    files = [Fields(value, "each file") for value in told.each("files", most=MOST_FILES)]
+    asked = [(checked(file.text("path", longest=LONG)), file.number("size")) for file in files]
+    shown = [{**_mode(ask, commit, path, size), "shouldIgnore": ignored(path)} for path, size in asked]
     return JSONResponse({"files": shown, "commitOid": commit.sha})
 
 
@@ -79,7 +82,7 @@ async def put_lfs(ask: Ask) -> Response:
 @ROUTES.on("POST", REPO + "/commit/{revision}")
 async def commit(ask: Ask) -> Response:
     """Take in a commit line by line, and then write it at once."""
-    repo = await run_in_threadpool(right_to_commit, ask)
+    await run_in_threadpool(right_to_commit, ask)
     header: Fields | None = None
     changes: list[Change] = []
     async for line in _lines(ask):
@@ -92,7 +95,7 @@ async def commit(ask: Ask) -> Response:
             changes.append(await run_in_threadpool(_change, ask, told.text("key"), told.part("value")))
     if header is None:
         raise Refusal(400, "the commit has no header: send a line with the key 'header' and a summary")
-    return await run_in_threadpool(_write, ask, repo, header, changes)
+    return await run_in_threadpool(_write, ask, header, changes)
 
 
 def right_to_commit(ask: Ask) -> Repo:
@@ -156,7 +159,9 @@ def _content(text: str, encoding: str) -> bytes:
         raise Refusal(400, f"the content of a file is no valid base64: {problem}") from problem
 
 
-def _write(ask: Ask, repo: Repo, header: Fields, changes: list[Change]) -> Response:
+def _write(ask: Ask, header: Fields, changes: list[Change]) -> Response:
+    # A body may take hours to come in: what allowed it may have been taken back meanwhile.
+    repo = right_to_commit(replace(ask, viewer=viewer(ask.store, ask.request)))
     revision, user, pulls = ask.args["revision"], ask.user(), ask.hub.discussions
     title, message = header.text("summary", longest=LONG), header.text("description", "", longest=LONG)
     words = {"title": title, "message": message, "author": user.name}
@@ -174,16 +179,11 @@ def _write(ask: Ask, repo: Repo, header: Fields, changes: list[Change]) -> Respo
     return JSONResponse(answer | ({"pullRequestUrl": ask.url(f"{repo.path}/discussions/{num}")} if num else {}))
 
 
-def _mode(ask: Ask, commit: Commit, path: str, size: int, patterns: list[str]) -> dict[str, Any]:
+def _mode(ask: Ask, commit: Commit, path: str, size: int) -> dict[str, Any]:
     there = ask.store.entry(commit, path)
     large = size >= ask.hub.options.lfs_threshold or path.rpartition(".")[2].lower() in LFS_SUFFIXES
     oid = (there.sha256 if there.lfs else there.oid) if isinstance(there, Leaf) else None
-    return {
-        "path": path,
-        "uploadMode": "lfs" if large and size else "regular",
-        "shouldIgnore": any(_matches(path, pattern) for pattern in patterns),
-        "oid": oid,
-    }
+    return {"path": path, "uploadMode": "lfs" if large and size else "regular", "oid": oid}
 
 
 def _gitignore(ask: Ask, commit: Commit) -> str:
@@ -193,17 +193,22 @@ def _gitignore(ask: Ask, commit: Commit) -> str:
     return ask.store.blobs.read(leaf.sha256).decode("utf-8", "replace")
 
 
-def _patterns(text: str) -> list[str]:
+def _ignorer(text: str) -> Callable[[str], bool]:
+    """The common part of git's rules, for a path: names, globs, and folders with all below them."""
     lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith(("#", "!"))][:1000]
+    kept = [line for line in lines if line and not line.startswith(("#", "!"))][:1000]
+    names = _any_of(line for line in kept if "/" not in line.rstrip("/"))
+    paths = _any_of(line for line in kept if "/" in line.rstrip("/"))
+
+    def ignored(path: str) -> bool:
+        parts = path.split("/")
+        return any(map(names.match, parts)) or any(map(paths.match, itertools.accumulate(parts, "{}/{}".format)))
+
+    return ignored
 
 
-def _matches(path: str, pattern: str) -> bool:
-    """The common part of git's rules: names, globs, and folders with all below them."""
-    anchored, pattern = "/" in pattern.rstrip("/"), pattern.strip("/")
-    parts = path.split("/")
-    places = ["/".join(parts[: end + 1]) if anchored else part for end, part in enumerate(parts)]
-    return any(fnmatch.fnmatchcase(place, pattern) for place in places)
+def _any_of(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob.strip("/")) for glob in globs) or "(?!)")
 
 
 def _sha256(text: str) -> str:

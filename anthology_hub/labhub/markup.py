@@ -24,6 +24,8 @@ from markdown_it.token import Token
 from anthology_hub.errors import DataError
 from anthology_hub.labhub.metadata import front_matter
 
+LONGEST_JSON = 1 << 21
+"""Characters: deep nesting makes hundreds of blanks of every comma."""
 LONGEST_CARD, LONGEST_FRONT = 1 << 17, 1 << 16
 """Characters beyond which text is not laid out: the worst of it costs its square in time, here seconds."""
 MOST_ROWS, MOST_COLUMNS, LONGEST_VALUE = 200, 40, 4000
@@ -68,7 +70,7 @@ def card(text: str, *, link: Callable[[str], str], picture: Callable[[str], str]
 
 
 def pretty_json(text: str) -> str:
-    """JSON with an entry per line; as it is, if it is none.
+    """JSON with an entry per line; as it is, if it is none or grows too long by it.
 
     Example:
         >>> print(pretty_json('{"a": 1}'))
@@ -76,10 +78,16 @@ def pretty_json(text: str) -> str:
           "a": 1
         }
     """
+    out, size = [], 0
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(json.loads(text)):
+            out.append(piece)
+            size += len(piece)
+            if size > LONGEST_JSON:
+                return text
     except (ValueError, RecursionError):
         return text
+    return "".join(out)
 
 
 def table(text: str, *, delimiter: str = ",") -> tuple[list[str], list[list[str]], bool]:

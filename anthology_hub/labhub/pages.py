@@ -32,7 +32,7 @@ from anthology_hub.labhub.accounts import RESERVED, Viewer
 from anthology_hub.labhub.discussions import Discussions
 from anthology_hub.labhub.store import KINDS, MAIN, Commit, Refusal, Repo, Store
 from anthology_hub.labhub.trees import Leaf
-from anthology_hub.labhub.wire import COOKIE, Routes, viewer
+from anthology_hub.labhub.wire import COOKIE, Routes, raw_path, viewer
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPOS_A_PAGE, FILES_A_PAGE, COMMITS_A_PAGE = 50, 500, 50
@@ -172,7 +172,9 @@ class Visit:
 
     def show(self, template: str, values: Mapping[str, object], *, status: int = 200) -> Response:
         """Lay out a page."""
-        shared = {"viewer": self.viewer, "here": _raw(self.request.scope), "hub": self.address}
+        # One slash only: two would make a link to another host.
+        here = "/" + raw_path(self.request.scope).strip("/")
+        shared = {"viewer": self.viewer, "here": here, "hub": self.address}
         return HTMLResponse(_templates().get_template(template).render(**shared, **values), status, HEADERS)
 
     def show_repo(self, template: str, tab: str, **values: object) -> Response:
@@ -194,7 +196,7 @@ def _home(visit: Visit) -> Response:
     seen = [repo for repo in visit.store.repos() if visit.store.may_see(visit.viewer, repo)]
     counts = Counter(repo.kind for repo in seen)
     found = [r for r in seen if kind in ("", r.kind) and search.casefold() in r.full_name.casefold()]
-    page = [(repo, visit.store.resolve(repo, MAIN)) for repo in found[start : start + REPOS_A_PAGE]]
+    page = visit.store.heads(found[start : start + REPOS_A_PAGE])
     following = start + REPOS_A_PAGE if len(found) > start + REPOS_A_PAGE else None
     shown = {"page": page, "total": len(found), "counts": counts, "kinds": KINDS, "kind": kind, "search": search}
     return visit.show("home.html.j2", {**shown, "following": following})
@@ -334,7 +336,7 @@ def _discussion(visit: Visit) -> Response:
     if not re.fullmatch("[0-9]{1,9}", visit.args["num"]):
         raise Refusal(404, "There is no such discussion.")
     talk = visit.site.discussions.get(visit.repo, int(visit.args["num"]))
-    changed = visit.site.discussions.changed(visit.repo, talk) if talk.is_pull_request else []
+    changed = visit.site.discussions.changed(visit.repo, talk)[:FILES_A_PAGE] if talk.is_pull_request else []
     diff = ""
     if talk.is_pull_request and visit.store.may_open(visit.viewer, visit.repo):
         diff = visit.site.discussions.diff(visit.repo, talk)[:LARGEST_VIEW]
@@ -368,7 +370,7 @@ class _Pages(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         try:
-            found = _PAGES.find(scope["method"], _raw(scope).strip("/"))
+            found = _PAGES.find(scope["method"], raw_path(scope).strip("/"))
         except Refusal:
             return Match.NONE, {}
         if found is None or found[1].get("namespace") in RESERVED:
@@ -387,15 +389,10 @@ class _Pages(BaseRoute):
             status = error.status if isinstance(error, Refusal) else 400
             response = visit.show("error.html.j2", {"message": str(error), "code": status}, status=status)
         except Exception:
-            _log.exception("a page failed: %s", _raw(scope))
+            _log.exception("a page failed: %s", raw_path(scope))
             told = {"message": "Something went wrong in the hub: its log tells what.", "code": 500}
             response = visit.show("error.html.j2", told, status=500)
         await response(scope, receive, send)
-
-
-def _raw(scope: Scope) -> str:
-    """The path as it was sent, where `%2F` within a part stays one."""
-    return str(scope["raw_path"].decode("latin-1").partition("?")[0])
 
 
 def _viewer(store: Store, request: Request) -> Viewer | None:

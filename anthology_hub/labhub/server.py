@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 from anthology_hub.errors import AnthologyError, MissingExtraError, OptionError
 
@@ -40,7 +41,7 @@ from anthology_hub.labhub.store import Refusal, Store
 from anthology_hub.labhub.wire import Ask, Buckets, Handler, Hub, Options, Routes
 
 LOOPBACK, PORT = "127.0.0.1", 8465
-DRAINED = 64 * wire.MB
+DRAINED, STRANGERS = 64 * wire.MB, 4 * wire.MB
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _ROUTES = Routes([*api.ROUTES.entries, *files.ROUTES.entries, *xet.ROUTES.entries])
 _SIGNED = "/-/"
@@ -64,8 +65,8 @@ class Application:
         """Answer one request."""
         inbox, began = _Inbox(receive), time.monotonic()
         request = Request(scope, inbox)
-        # As it was sent: `%2F` within a part of the path must stay one. The query is left out: it may hold a pass.
-        path = scope["raw_path"].decode("latin-1").partition("?")[0]
+        # What is logged holds no query: it may hold a pass.
+        path = wire.raw_path(scope)
         answer = await self._answer(request, path)
         if isinstance(answer, Response) and answer.status_code >= 400 and "expect" not in request.headers:
             await inbox.drain()
@@ -184,7 +185,8 @@ def serve(
         host: Address to bind; only this machine reaches the default.
         port: 0 for a free one.
         owner: Account of the first token, which is made and told when there is none yet.
-        names: Host names that a proxy in front of the hub passes on, beside the loopback's own.
+        names: Host names by which the hub is asked, beside its address and the loopback's own; without any, a hub
+            that others reach answers to all names, so a page of theirs could read what it shows to everyone.
         say: Takes the lines that a user needs.
         options: What the hub accepts.
 
@@ -192,9 +194,10 @@ def serve(
         OptionError: If the port cannot be had, or others than this machine could reach a hub without tokens.
     """
     chosen = options or Options()
-    if _is_loopback(host):
-        chosen = replace(chosen, host_names=_OWN_NAMES | {host, *names})
     with contextlib.closing(Store(folder)) as store, _bound(store, host, port) as bound:
+        if names or _is_loopback(host):
+            told = {name.lower() for name in (host, str(urlsplit(_url(bound)).hostname), *names)}
+            chosen = replace(chosen, host_names=_OWN_NAMES | told)
         secret = None if store.accounts.tokens() else store.accounts.add_token(owner, "admin", label="owner")
         say(f"export HF_ENDPOINT={_url(bound)}")
         # Only its hash is kept, so this is the one time that it can be told.
@@ -229,7 +232,9 @@ async def _handled(handler: Handler, args: Mapping[str, str], ask: Ask) -> Respo
     if wire.is_coroutine(handler):
         return await cast(Callable[[Ask], wire.Coming], handler)(ask)
     if ask.request.method not in ("GET", "HEAD"):
-        ask = replace(ask, body=b"".join([piece async for piece in ask.stream(ask.hub.options.body_limit)]))
+        # JSON takes many times its size in memory, so strangers may send less.
+        limit = min(ask.hub.options.body_limit, STRANGERS if ask.viewer is None else ask.hub.options.body_limit)
+        ask = replace(ask, body=b"".join([piece async for piece in ask.stream(limit)]))
     return await run_in_threadpool(cast(Callable[[Ask], Response], handler), ask)
 
 

@@ -11,15 +11,14 @@ import hashlib
 import re
 import secrets
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from anthology_hub.errors import AnthologyError
 from anthology_hub.labhub import trees
-from anthology_hub.labhub.accounts import RESERVED, Accounts, Viewer, checked_name
+from anthology_hub.labhub.accounts import Accounts, Viewer, checked_name
 from anthology_hub.labhub.blobs import Blobs
 from anthology_hub.labhub.database import Database, now
 from anthology_hub.labhub.trees import Leaf, Node
@@ -85,6 +84,11 @@ class Commit:
     author: str
     created: str
 
+    def digest(self) -> str:
+        """The id that follows from all that the commit says; it is its sha."""
+        told = (str(self.repo), self.parent or "", self.tree, self.title, self.message, self.author, self.created)
+        return hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ref:
@@ -128,7 +132,6 @@ class Store:
         self.xorbs = self.root / "xorbs"
         """What clients upload by Xet, until files have been made of it."""
         self.xorbs.mkdir(exist_ok=True)
-        self.ingesting = threading.Lock()
         self.database = Database(self.root / "hub.db")
         self.accounts = Accounts(self.database)
         # Trees never change, so what was read once is right for ever.
@@ -149,11 +152,9 @@ class Store:
         """
         if kind not in KINDS:
             raise Refusal(400, f"there are no repositories of type {kind!r}: choose one of {', '.join(KINDS)}")
-        if checked_name("namespace", namespace) in RESERVED:
-            raise Refusal(400, f"the namespace {namespace!r} is part of the hub's own addresses: choose another")
+        values = (kind, checked_name("namespace", namespace), checked_name("repository", name), private, "", now())
         attributes = self.file(".gitattributes", _ATTRIBUTES)
         with self.database.writing() as db:
-            values = (kind, namespace, checked_name("repository", name), private, "", now())
             try:
                 made = db.execute(
                     "insert into repos(kind, namespace, name, private, gated, created) values(?,?,?,?,?,?)", values
@@ -176,6 +177,13 @@ class Store:
         with self.database.reading() as db:
             query = "select * from repos where ? is null or kind=? order by id desc"
             return [_repo(row) for row in db.execute(query, (kind, kind))]
+
+    def heads(self, repos: Iterable[Repo]) -> list[tuple[Repo, Commit]]:
+        """Repositories with the newest commit of their main branch, but for those that were deleted meanwhile."""
+        with self.database.reading() as db:
+            query = "select commits.* from refs join commits using(repo, sha) where refs.name=?"
+            found = {row["repo"]: Commit(**dict(row)) for row in db.execute(query, (MAIN,))}
+        return [(repo, found[repo.id]) for repo in repos if repo.id in found]
 
     def set_private(self, repo: Repo, private: bool) -> None:
         """Hide a repository from all but its namespace's members, or show it to all."""
@@ -344,10 +352,7 @@ class Store:
         with self.database.writing() as db:
             head = self.head(db, repo, revision)
             ref = self._branch(db, repo, revision)
-            if parent and not head.sha.startswith(parent.lower()):
-                raise Refusal(
-                    412, f"A commit has happened since {parent}. Please refresh and try again: {ref} is at {head.sha}"
-                )
+            check_parent(ref, head, parent)
             return self.write(db, repo, ref, head, changes, (title, message, author))
 
     def squash(self, repo: Repo, branch: str, *, title: str, author: str) -> Commit:
@@ -480,23 +485,21 @@ class Store:
         words: tuple[str, str, str],
     ) -> Commit:
         """Add a commit, of which the state (parent and tree) is stored already, and point a ref at it."""
-        (parent, tree), (title, message, author), created = state, words, now()
-        told = "\0".join((str(repo.id), parent or "", tree, title, message, author, created))
-        sha = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+        (parent, tree), (title, message, author) = state, words
         commit = Commit(
-            repo=repo.id,
-            sha=sha,
-            parent=parent,
-            tree=tree,
-            title=title,
-            message=message,
-            author=author,
-            created=created,
+            repo=repo.id, sha="", parent=parent, tree=tree, title=title, message=message, author=author, created=now()
         )
-        row = (repo.id, sha, parent, tree, title, message, author, created)
-        db.execute("insert or ignore into commits values(?,?,?,?,?,?,?,?)", row)
-        db.execute("insert or replace into refs values(?,?,?,'')", (repo.id, ref, sha))
+        commit = replace(commit, sha=commit.digest())
+        db.execute("insert or ignore into commits values(?,?,?,?,?,?,?,?)", astuple(commit))
+        db.execute("insert or replace into refs values(?,?,?,'')", (repo.id, ref, commit.sha))
         return commit
+
+
+def check_parent(ref: str, head: Commit, parent: str | None) -> None:
+    """Refuse (412) if a branch has moved on from the commit that it must still be at, given by 7 digits or more."""
+    if parent and not (len(parent) >= 7 and head.sha.startswith(parent.lower())):
+        told = f"A commit has happened since {parent[:100]}. Please refresh and try again: {ref} is at {head.sha}"
+        raise Refusal(412, told)
 
 
 def lfs_pointer(sha256: str, size: int) -> bytes:

@@ -99,7 +99,8 @@ class Draft:
             DataError: If the path is a folder, or one of its parents a file.
         """
         folder, name = self._descend(path, make=True)
-        if isinstance(folder._nodes.get(name), str | Draft):
+        there = folder._nodes.get(name)
+        if isinstance(there, str) or (isinstance(there, Draft) and there._prune()):
             raise DataError(f"{path!r} is a folder here: give the file another name, or delete the folder first")
         folder._nodes[name] = leaf
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from anthology_hub.errors import IntegrityError, OptionError
 from anthology_hub.labhub import trees
-from anthology_hub.labhub.blobs import Blobs
-from anthology_hub.labhub.store import Store
+from anthology_hub.labhub.blobs import Blobs, sync_folder
+from anthology_hub.labhub.store import Commit, Store
 from anthology_hub.labhub.trees import Leaf
 
 DAY = 86_400.0
+_REFS = "select kind, namespace, repos.name, refs.name as ref, repo, sha from refs join repos on repos.id=repo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +57,19 @@ def fsck(store: Store, *, quick: bool = False) -> Check:
         >>> fsck(store).problems
         ()
     """
-    with store.database.reading() as db:
-        broken = [row[0] for row in db.execute("pragma integrity_check") if row[0] != "ok"]
-        query = "select kind, namespace, repos.name, refs.name as ref, repo, sha from refs join repos on repos.id=repo"
-        refs = db.execute(query).fetchall()
-        problems = [f"the database is damaged: {told}" for told in broken]
-        commits, roots = set[tuple[int, str]](), dict[str, str]()
-        for row in refs:
-            where = f"{row['kind']} {row['namespace']}/{row['name']} at {row['ref']}"
-            problems += _walk_history(db, row["repo"], row["sha"], where, commits, roots)
-        leaves: dict[str, tuple[int, str]] = {}
-        problems += _walk_trees(db, roots, leaves)
+    problems, refs = list[str](), list[sqlite3.Row]()
+    commits, roots, leaves = set[tuple[int, str]](), dict[str, str](), dict[str, tuple[int, str]]()
+    try:
+        with store.database.reading() as db:
+            found = [row[0] for row in db.execute("pragma integrity_check")]
+            problems += [f"the database is damaged: {told}" for told in found if told != "ok"]
+            refs += db.execute(_REFS)
+            for row in refs:
+                where = f"{row['kind']} {row['namespace']}/{row['name']} at {row['ref']}"
+                problems += _walk_history(db, row["repo"], row["sha"], where, commits, roots)
+            problems += _walk_trees(db, roots, leaves)
+    except sqlite3.DatabaseError as problem:
+        problems.append(f"the database cannot be read: {problem}")
     problems += _check_blobs(store.blobs, leaves, quick)
     return Check(refs=len(refs), commits=len(commits), blobs=len(leaves), problems=tuple(problems))
 
@@ -81,6 +85,7 @@ def gc(store: Store, *, grace: float = DAY) -> Freed:
 
     Raises:
         OptionError: If the grace period is negative.
+        IntegrityError: If the store is damaged; nothing is freed then.
     """
     if grace < 0:
         raise OptionError(f"a grace period of {grace} seconds is not possible: give 0 or more")
@@ -91,11 +96,9 @@ def gc(store: Store, *, grace: float = DAY) -> Freed:
     with store.database.writing() as db:
         freed = list(_drop_blobs(db, store.blobs, before))
     store.tree.cache_clear()
-    leftovers = [entry for folder in (store.xorbs, store.blobs.incoming) for entry in os.scandir(folder)]
-    old = [entry for entry in leftovers if entry.stat().st_mtime < min(before, time.time() - DAY)]
-    for entry in old:
-        Path(entry.path).unlink(missing_ok=True)
-    return Freed(commits=commits, trees=dropped, blobs=len(freed), bytes=sum(freed), xorbs=len(old))
+    leftovers = [path for folder in (store.xorbs, store.blobs.incoming) for path in folder.iterdir()]
+    xorbs = sum(_drop_old(path, min(before, time.time() - DAY)) for path in leftovers)
+    return Freed(commits=commits, trees=dropped, blobs=len(freed), bytes=sum(freed), xorbs=xorbs)
 
 
 def backup(store: Store, target: str | Path) -> int:
@@ -108,26 +111,28 @@ def backup(store: Store, target: str | Path) -> int:
         The number of blobs copied.
 
     Raises:
-        IntegrityError: If a blob is missing.
+        IntegrityError: If a blob is missing, or the store is damaged otherwise.
         OptionError: If the target is the store itself.
     """
     root = Path(target)
     if root.resolve() == store.root.resolve():
         raise OptionError(f"{target} is the store itself: give another folder")
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     blobs, fresh = Blobs(root), root / "hub.db.new"
     fresh.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_CREAT | os.O_RDWR, 0o600))
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
+    with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         with store.database.reading() as db:
             db.backup(copy)
         copy.execute("pragma journal_mode=delete")
         missing = {sha256: size for sha256, size in _live(copy).items() if blobs.size(sha256) != size}
     for sha256 in missing:
         _copy(store.blobs, blobs, sha256)
+    blobs.settle(missing)
     for stale in ("hub.db-wal", "hub.db-shm"):
         (root / stale).unlink(missing_ok=True)
     os.replace(fresh, root / "hub.db")
+    sync_folder(root)
     return len(missing)
 
 
@@ -144,10 +149,12 @@ def _walk_history(
 ) -> Iterator[str]:
     at: str | None = sha
     while at and (repo, at) not in commits:
-        row = db.execute("select parent, tree from commits where repo=? and sha=?", (repo, at)).fetchone()
+        row = db.execute("select * from commits where repo=? and sha=?", (repo, at)).fetchone()
         if row is None:
             yield f"{where}: the commit {at} is missing"
             return
+        if Commit(**dict(row)).digest() != at:
+            yield f"{where}: the commit {at} is damaged"
         commits.add((repo, at))
         roots.setdefault(row["tree"], f"{where}, commit {at}")
         at = row["parent"]
@@ -161,7 +168,10 @@ def _walk_trees(db: sqlite3.Connection, roots: dict[str, str], leaves: dict[str,
         if row is None:
             yield f"{where}: the tree {oid} is missing"
             continue
-        tree = trees.unpack(row["data"])
+        try:
+            tree = _unpacked(oid, row["data"])
+        except IntegrityError:
+            tree = {}
         if trees.pack(tree)[0] != oid:
             yield f"{where}: the tree {oid} is damaged"
         for name, node in tree.items():
@@ -174,13 +184,16 @@ def _walk_trees(db: sqlite3.Connection, roots: dict[str, str], leaves: dict[str,
 
 def _check_blobs(blobs: Blobs, leaves: dict[str, tuple[int, str]], quick: bool) -> Iterator[str]:
     for sha256, (size, where) in leaves.items():
-        found = blobs.size(sha256)
-        if found is None:
-            yield f"{where}: the blob {sha256} is missing"
-        elif found != size:
-            yield f"{where}: the blob {sha256} has {found} bytes, not {size}"
-        elif not quick and blobs.digest(sha256) != sha256:
-            yield f"{where}: the blob {sha256} is damaged"
+        try:
+            found = blobs.size(sha256)
+            if found is None:
+                yield f"{where}: the blob {sha256} is missing"
+            elif found != size:
+                yield f"{where}: the blob {sha256} has {found} bytes, not {size}"
+            elif not quick and blobs.digest(sha256) != sha256:
+                yield f"{where}: the blob {sha256} is damaged"
+        except OSError as problem:
+            yield f"{where}: the blob {sha256} cannot be read: {problem.strerror}"
 
 
 # -- collecting
@@ -207,7 +220,7 @@ def _drop_unreached(db: sqlite3.Connection, before: float) -> tuple[int, int]:
         if oid not in kept:
             kept.add(oid)
             row = db.execute("select data from trees where oid=?", (oid,)).fetchone()
-            waiting += [node for node in trees.unpack(row["data"]).values() if isinstance(node, str)] if row else []
+            waiting += [node for node in _unpacked(oid, row["data"]).values() if isinstance(node, str)] if row else []
     gone = [(row["oid"],) for row in db.execute("select oid from trees") if row["oid"] not in kept]
     db.executemany("delete from trees where oid=?", gone)
     return commits, len(gone)
@@ -223,10 +236,26 @@ def _drop_blobs(db: sqlite3.Connection, blobs: Blobs, before: float) -> Iterator
             yield state.st_size
 
 
+def _drop_old(path: Path, before: float) -> bool:
+    # Uploads come to their end meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_mtime < before:
+            path.unlink()
+            return True
+    return False
+
+
 def _live(db: sqlite3.Connection) -> dict[str, int]:
     """Every blob that a tree names, with its size."""
-    rows = db.execute("select data from trees")
-    return {node.sha256: node.size for row in rows for node in trees.unpack(row[0]).values() if isinstance(node, Leaf)}
+    rows = db.execute("select oid, data from trees")
+    return {node.sha256: node.size for row in rows for node in _unpacked(*row).values() if isinstance(node, Leaf)}
+
+
+def _unpacked(oid: str, data: bytes) -> trees.Tree:
+    try:
+        return trees.unpack(data)
+    except (zlib.error, ValueError, TypeError, AttributeError) as problem:
+        raise IntegrityError(f"the tree {oid} is damaged: run fsck, and restore a backup") from problem
 
 
 def _copy(source: Blobs, target: Blobs, sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import inspect
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from anthology_hub.errors import AnthologyError, DataError, UnknownNameError
 from anthology_hub.labhub.accounts import Viewer
@@ -40,7 +42,7 @@ class Options:
     """What a hub accepts."""
 
     body_limit: int = 16 * MB
-    """Bytes of a request's JSON or form."""
+    """Bytes of a request's JSON or form; without a token, four megabytes at most."""
     line_limit: int = 48 * MB
     """Bytes of one line of a commit: a small file in base64."""
     commit_limit: int = 1024 * MB
@@ -67,6 +69,8 @@ class Hub:
     options: Options
     discussions: Discussions
     key: bytes
+    ingesting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while files are rebuilt from what came by Xet."""
 
     def sign(self, purpose: str, subject: str, *, seconds: int = 3600) -> str:
         """Make a pass for one purpose and subject that expires."""
@@ -237,6 +241,7 @@ class Ask:
             yield piece
 
 
+_Item = TypeVar("_Item")
 _T = TypeVar("_T", bound=Callable[..., Response | Awaitable[Response]])
 Coming = Awaitable[Response]
 Handler = Callable[[Ask], Response | Coming]
@@ -333,8 +338,18 @@ def parsed(data: bytes) -> object:
         raise Refusal(400, f"the body is no valid JSON: {str(problem)[:200]}") from problem
 
 
-def paged(ask: Ask, items: Iterable[Any], *, size: int, pin: str = "") -> Response:
-    """One page of a list with the address of the next; the pin keeps all pages on one commit."""
+def paged(
+    ask: Ask, items: Iterable[_Item], shown: Callable[[list[_Item]], Iterable[Any]], *, size: int, pin: str = ""
+) -> Response:
+    """One page of a list with the address of the next.
+
+    Args:
+        ask: The request, which says which page.
+        items: The whole list.
+        shown: Makes JSON of the items of the page.
+        size: Items on a page.
+        pin: The commit that all pages are about.
+    """
     start = position(ask)[1]
     size = max(1, ask.number("limit", size, most=size))
     page = list(itertools.islice(items, start, start + size + 1))
@@ -342,9 +357,14 @@ def paged(ask: Ask, items: Iterable[Any], *, size: int, pin: str = "") -> Respon
     if len(page) > size:
         query = [(key, value) for key, value in ask.request.query_params.multi_items() if key != "cursor"]
         query.append(("cursor", f"{pin}.{start + size}"))
-        address = str(ask.request.url).partition("?")[0]
+        address = str(ask.request.base_url).rstrip("/") + raw_path(ask.request.scope)
         headers["Link"] = f'<{address}?{urlencode(query)}>; rel="next"'
-    return JSONResponse(page[:size], headers=headers)
+    return JSONResponse(list(shown(page[:size])), headers=headers)
+
+
+def raw_path(scope: Scope) -> str:
+    """The path of an address as it was sent, where `%2F` within a part stays one; without the query."""
+    return str(scope["raw_path"].decode("latin-1").partition("?")[0])
 
 
 def position(ask: Ask) -> tuple[str, int]:

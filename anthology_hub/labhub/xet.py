@@ -25,7 +25,9 @@ from anthology_hub.labhub.wire import MB, Ask, Routes
 
 ROUTES = Routes()
 CAS = "/-/cas"
-XORB_LIMIT, SHARD_LIMIT = 72 * MB, 128 * MB
+XORB_LIMIT, SHARD_LIMIT = 72 * MB, 72 * MB
+MOST_CHUNKS = 1 << 16
+"""Of a xorb; clients make at most an eighth of it."""
 _HEADER, _ENTRY, _CHUNK = 48, 48, 8
 _VERIFIED, _WITH_SHA256 = 1 << 31, 1 << 30
 _END = b"\xff" * 32
@@ -93,7 +95,9 @@ async def put_shard(ask: Ask) -> Response:
     account = await run_in_threadpool(_account, ask)
     pieces: list[bytes] = []
     await receive(ask, SHARD_LIMIT, pieces.append)
-    await run_in_threadpool(_ingest, ask.store, b"".join(pieces), account)
+    # One shard at a time: what one is done with, another may be about to read. Waiting here takes no thread.
+    async with ask.hub.ingesting:
+        await run_in_threadpool(_ingest, ask.store, b"".join(pieces), account, ask.hub.options.file_limit)
     return JSONResponse({"result": 1})
 
 
@@ -129,9 +133,9 @@ def read_xorb(path: Path) -> list[Place]:
     """Where the chunks of a serialised xorb are; what follows the last chunk is left alone.
 
     Raises:
-        DataError: If a chunk is cut off or in an unknown form.
+        DataError: If a chunk is cut off or in an unknown form, or there is more in it than clients ever pack.
     """
-    end, places = path.stat().st_size, list[Place]()
+    end, places, unpacked = path.stat().st_size, list[Place](), 0
     with path.open("rb") as stream:
         at = 0
         while len(head := stream.read(_CHUNK)) == _CHUNK and head[0] == 0:
@@ -140,6 +144,11 @@ def read_xorb(path: Path) -> list[Place]:
             at = stream.seek(stored, 1)
             if at > end:
                 raise DataError(f"the xorb {path.name} is cut off: upload the files again")
+            unpacked += size
+            if unpacked > XORB_LIMIT or len(places) > MOST_CHUNKS:
+                raise DataError(
+                    f"the xorb {path.name} has more than {MOST_CHUNKS} chunks or {XORB_LIMIT} bytes in them"
+                )
     return places
 
 
@@ -209,19 +218,19 @@ def _xorb_path(store: Store, xorb: str) -> Path:
     return store.xorbs / xorb
 
 
-def _ingest(store: Store, shard: bytes, account: str) -> None:
+def _ingest(store: Store, shard: bytes, account: str, limit: int) -> None:
     files = [file for file in read_shard(shard) if file.terms]
-    # One shard at a time: what one is done with, another may be about to read.
-    with store.ingesting:
-        places = functools.lru_cache(maxsize=64)(functools.partial(_places, store))
-        for file in files:
-            if not (file.sha256 and _stored(store, file, account)):
-                _rebuild(store, file, places, account)
-        for xorb in {term.xorb for file in files for term in file.terms}:
-            path = _xorb_path(store, xorb)
-            # Another shard may still need chunks of it that no stored file has.
-            if path.exists() and len(_remembered(store, xorb)) >= len(read_xorb(path)):
-                path.unlink()
+    places = functools.lru_cache(maxsize=64)(functools.partial(_places, store))
+    for file in files:
+        if sum(term.size for term in file.terms) > limit:
+            raise Refusal(413, f"files may have at most {limit} bytes: split the file")
+        if not (file.sha256 and _stored(store, file, account)):
+            _rebuild(store, file, places, account)
+    for xorb in {term.xorb for file in files for term in file.terms}:
+        path = _xorb_path(store, xorb)
+        # Another shard may still need chunks of it that no stored file has.
+        if path.exists() and len(_remembered(store, xorb)) >= len(read_xorb(path)):
+            path.unlink()
 
 
 def _stored(store: Store, file: File, account: str) -> bool:
@@ -257,14 +266,14 @@ def _rebuild(store: Store, file: File, places: Callable[[str], dict[int, Place]]
     with store.blobs.writing() as upload:
         rows = []
         for term in file.terms:
-            start, lengths = upload.size, array.array("I")
-            for chunk in range(term.first, term.last):
-                data = _read(places(term.xorb).get(chunk), term.xorb)
-                upload.write(data)
-                lengths.append(len(data))
-            if upload.size - start != term.size:
-                raise DataError(f"a part of a file has {upload.size - start} bytes, not {term.size}: upload it again")
-            rows.append((term.xorb, term.first, term.last, start, lengths.tobytes()))
+            found = list(_found(places(term.xorb), term))
+            # Known before any of it is unpacked: small xorbs can stand for much.
+            if (size := sum(place.size for place in found)) != term.size:
+                raise DataError(f"a part of a file has {size} bytes, not {term.size}: upload it again")
+            lengths = array.array("I", [place.size for place in found])
+            rows.append((term.xorb, term.first, term.last, upload.size, lengths.tobytes()))
+            for place in found:
+                upload.write(_read(place, term.xorb))
         sha256 = upload.keep(file.sha256)
     with store.database.writing() as db:
         query = "insert or replace into chunks(xorb, first, last, start, lengths, sha256) values(?,?,?,?,?,?)"
@@ -272,13 +281,23 @@ def _rebuild(store: Store, file: File, places: Callable[[str], dict[int, Place]]
         db.execute("insert or ignore into uploads values(?,?)", (account, sha256))
 
 
-def _read(place: Place | None, xorb: str) -> bytes:
-    lost = f"the xorb {xorb} is not stored here (any more): delete the client's Xet cache (HF_HOME/xet) and try again"
-    if place is None:
-        raise Refusal(400, lost)
+def _found(places: dict[int, Place], term: Term) -> Iterator[Place]:
+    for chunk in range(term.first, term.last):
+        if chunk not in places:
+            raise _lost(term.xorb)
+        yield places[chunk]
+
+
+def _read(place: Place, xorb: str) -> bytes:
     try:
         with place.file.open("rb") as stream:
             stream.seek(place.start)
             return _unpacked(stream.read(place.stored), place)
     except FileNotFoundError as problem:
-        raise Refusal(400, lost) from problem
+        raise _lost(xorb) from problem
+
+
+def _lost(xorb: str) -> Refusal:
+    return Refusal(
+        400, f"the xorb {xorb} is not stored here (any more): delete the client's Xet cache (HF_HOME/xet) and try again"
+    )

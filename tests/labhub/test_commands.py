@@ -157,6 +157,18 @@ def test_a_new_hub_prints_the_lines_that_a_client_needs_and_the_token_only_once(
         assert Person(again, token).get("/api/whoami-v2", Host="hub.lab").status == 200
 
 
+def test_a_hub_that_others_reach_answers_to_its_names_only_if_it_was_given_any(tmp_path):
+    with closing(Store(tmp_path / "hub")) as store:
+        store.accounts.add_token("lab")
+    for words, status in (((), 200), (("--name", "Hub.Lab"), 421)):
+        with served(tmp_path / "hub", "--host", "0.0.0.0", "--port", 0, *words) as child:
+            host, _, port = child.stdout.readline().strip().partition("//")[2].partition(":")
+            nobody = Person(f"http://127.0.0.1:{port}")
+            assert nobody.get("/api/datasets", Host="evil.example").status == status
+            for own in ("hub.lab", "HUB.lab:80", f"{host}:{port}", f"127.0.0.1:{port}"):
+                assert nobody.get("/api/datasets", Host=own).status == 200
+
+
 def test_the_first_token_is_the_owners_and_an_interrupt_ends_the_hub_quietly(tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import time
 from contextlib import closing
 from urllib.parse import quote, urlsplit
 
@@ -354,6 +355,56 @@ def test_a_path_never_leads_out_of_the_repository(hub, lab, nobody):
         "incoming",
         "xorbs",
     ]
+
+
+@pytest.mark.parametrize(
+    "take_back",
+    [
+        lambda hub: hub.store.accounts.revoke(1),
+        lambda hub: hub.store.accounts.remove_member("org", "lab"),
+        lambda hub: hub.store.delete_repo(hub.store.repos()[0]),
+    ],
+)
+def test_a_right_that_is_taken_back_while_a_commit_comes_in_does_not_make_it(hub, take_back):
+    token = hub.store.accounts.add_token("lab")
+    hub.store.accounts.add_member("org", "lab")
+    repo = hub.store.create_repo("dataset", "org", "people", author="lab")
+    before = hub.store.resolve(repo)
+
+    stored = len(list(hub.store.blobs.all()))
+
+    def body():
+        yield b'{"key": "header", "value": {"summary": "s"}}\n'
+        yield b'{"key": "file", "value": {"path": "a.txt", "content": "x"}}\n'
+        while len(list(hub.store.blobs.all())) == stored:
+            time.sleep(0.01)
+        take_back(hub)
+        yield b'{"key": "file", "value": {"path": "b.txt", "content": "y"}}\n'
+
+    reply = Person(hub.url, token)("POST", "/api/datasets/org/people/commit/main", body=body())
+    assert reply.status in (401, 403, 404)
+    assert hub.store.repos() == [] or hub.store.resolve(repo) == before
+
+
+def test_paths_that_could_never_be_committed_are_refused_before_any_pattern_is_tried_on_them(lab):
+    lab.create("lab/people")
+    ask = {"files": [{"path": "a/" * 3000 + "x", "size": 1}], "gitIgnore": "x*/*a*a*b"}
+    status, said = lab.post("/api/datasets/lab/people/preupload/main", ask).told
+    assert status == 400 and "is not allowed: allowed are relative paths" in said
+    ask["files"] = [{"path": "a/" * 38 + "x" * 200, "size": 1}] * 50
+    ask["gitIgnore"] = "\n".join(f"{'*a' * 20}{n}\n*x/{'*a' * 20}{n}" for n in range(500))
+    reply = lab.post("/api/datasets/lab/people/preupload/main", ask)
+    assert {file["shouldIgnore"] for file in reply.json["files"]} == {False}
+    ask["files"] *= 21
+    assert lab.post("/api/datasets/lab/people/preupload/main", ask).told == (
+        400, "'files' in the body must be a list of at most 1000 entries"
+    )  # fmt: skip
+
+
+def test_strangers_may_send_less_json_than_those_who_are_known(hub, lab, nobody):
+    body = b'{"content": "' + b"x" * (5 << 20) + b'"}'
+    assert nobody("POST", "/api/validate-yaml", body=body).told[0] == 413
+    assert lab("POST", "/api/validate-yaml", body=body).status == 200
 
 
 def test_one_repository_cannot_read_anothers_commits(lab, guest):

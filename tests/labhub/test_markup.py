@@ -167,6 +167,12 @@ def test_a_card_too_long_to_lay_out_says_so() -> None:
     )
 
 
+def test_json_that_would_grow_too_long_stays_as_it_is() -> None:
+    text = "[" * 900 + "1," * 2000 + "1" + "]" * 900
+    assert markup.pretty_json(text) == text
+    assert len(markup.pretty_json("[" * 100 + "1," * 2000 + "1" + "]" * 100)) > 200 * 2000
+
+
 def test_json_is_spread_out_and_what_is_none_stays() -> None:
     assert markup.pretty_json('{"b":[1,"ü"]}') == '{\n  "b": [\n    1,\n    "ü"\n  ]\n}'
     for text in ('{"b":', "[" * 100_000):

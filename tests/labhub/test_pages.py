@@ -297,6 +297,17 @@ def test_the_pages_leave_the_addresses_of_the_api_alone(site: Site) -> None:
     assert site.get("/api/whoami-v2")[0] == 401
 
 
+def test_the_next_page_is_on_this_hub_even_if_a_namespace_looks_like_a_host(tmp_path: Path) -> None:
+    with running(tmp_path / "hub") as hub:
+        repo = hub.store.create_repo("model", "evil.example", "x", author="a")
+        for number in range(60):
+            hub.store.commit(repo, "main", [hub.store.file("a", bytes([number]))], title="t", author="a")
+        site = Site(url=hub.url, store=hub.store, people=repo, lab="", guest="")
+        _, _, text = site.get("//evil.example/x/commits/main")
+    assert 'href="/evil.example/x/commits/main?from=50"' in text
+    assert 'href="//' not in text
+
+
 def test_pages_are_for_reading_and_a_wrong_bearer_token_is_nobody(site: Site) -> None:
     assert site.get(PEOPLE, method="POST", form={"a": "1"})[0] == 404
     assert site.get("/", Authorization="Bearer hf_wrong")[0] == 401

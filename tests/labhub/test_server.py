@@ -183,6 +183,17 @@ def test_a_list_of_repositories_comes_in_pages(lab):
     ]
 
 
+@pytest.mark.parametrize("told", ["internal", "protected", "Private", ""])
+def test_a_visibility_that_is_not_known_opens_nothing(people, nobody, told):
+    said = f"the visibility {told!r} is not offered here: choose 'public' or 'private'"
+    assert people.create("lab/new", visibility=told).told == (400, said)
+    people("PUT", f"{PEOPLE}/settings", json={"visibility": "private"})
+    assert people("PUT", f"{PEOPLE}/settings", json={"visibility": told}).told == (400, said)
+    assert [nobody.get(f"/api/datasets/lab/{name}").status for name in ("new", "people")] == [401, 401]
+    assert people.create("lab/both", visibility="public", private=True).status == 200
+    assert nobody.get("/api/datasets/lab/both").status == 401
+
+
 def test_a_missing_and_a_hidden_repository_look_the_same(lab, guest, nobody):
     lab.create("lab/hidden", visibility="private")
     for person, status in ((nobody, 401), (guest, 404)):
@@ -267,7 +278,7 @@ def test_settings_moves_and_deletions_are_for_those_who_may_write_there(hub, peo
             "POST",
             f"{PEOPLE}/preupload/main",
             {"files": {}},
-            "'files' in the body must be a list of at most 20000 entries",
+            "'files' in the body must be a list of at most 1000 entries",
         ),
         (
             "POST",
@@ -361,6 +372,28 @@ def test_all_pages_of_a_tree_show_one_commit_even_if_the_branch_moves_meanwhile(
     paths = [item["path"] for page in [first.json, *rest] for item in page]
     assert paths == [f"n/{number}" for number in range(7)]
     assert [item["path"] for item in people.get(f"{PEOPLE}/tree/main/n").json] == ["n/6"]
+
+
+@pytest.mark.parametrize("revision", ["refs%2Fpr%2F1", "exp%2Flonger", "main"])
+@pytest.mark.parametrize("list_", ["tree/{}", "tree/{}/%F0%9F%92%A5%20x", "commits/{}"])
+def test_the_next_page_is_found_whatever_the_revision_and_the_folder_are_called(people, nobody, list_, revision):
+    people.commit("lab/people", {"💥 x/1": b"1", "💥 x/2": b"2"})
+    people.post(f"{PEOPLE}/branch/exp%2Flonger")
+    people.commit("lab/people", {"3": b"3"}, create_pr=True)
+    address = f"{PEOPLE}/{list_.format(revision)}"
+    whole, pages, following = nobody.get(address).json, [], f"{address}?limit=1"
+    while following:
+        reply = nobody.get(following)
+        pages += reply.json
+        link = reply.headers["Link"]
+        following = link and re.match(r'<(.*)>; rel="next"$', link)[1].removeprefix(nobody.url)
+    assert pages == whole and len(pages) > 1
+
+
+def test_a_page_beyond_the_end_is_empty_without_counting_to_it(people, nobody):
+    for list_ in (f"{PEOPLE}/tree/main", f"{PEOPLE}/commits/main", "/api/datasets"):
+        reply = nobody.get(f"{list_}?cursor=.999999999")
+        assert (reply.status, reply.json, reply.headers["Link"]) == (200, [], None)
 
 
 def test_paths_are_described_for_forms_and_for_json_and_missing_ones_left_out(people, nobody):
@@ -500,6 +533,15 @@ def test_a_commit_tells_its_id_and_address_and_is_the_new_head(people):
     assert people.get("/datasets/lab/people/resolve/main/a.txt").headers["X-Error-Code"] == "EntryNotFound"
 
 
+def test_a_parent_is_named_by_at_least_seven_digits(people):
+    head = people.get(PEOPLE).json["sha"]
+    reply = people.commit("lab/people", {"x": b"1"}, parentCommit=head[:6])
+    assert reply.told == (
+        412, f"A commit has happened since {head[:6]}. Please refresh and try again: refs/heads/main is at {head}"
+    )  # fmt: skip
+    assert people.commit("lab/people", {"x": b"1"}, parentCommit=head[:7]).status == 200
+
+
 def test_a_stale_parent_is_412_and_a_missing_file_404(people):
     old = people.get(PEOPLE).json["sha"]
     assert people.commit("lab/people", {"n": b"1"}, parentCommit=old).status == 200
@@ -606,6 +648,16 @@ def test_a_pull_request_from_an_older_commit_is_told_its_conflicts(people, guest
     assert [event["type"] for event in told["events"]] == ["comment", "commit"]
     assert told["events"][0]["data"]["latest"]["raw"] == "Why"
     assert people.post(f"{PEOPLE}/discussions/1/merge").status == 409
+
+
+def test_a_comment_on_a_merge_is_made_only_if_the_merge_is(people, guest):
+    guest.commit("lab/people", {"a.txt": b"theirs"}, create_pr=True)
+    people.commit("lab/people", {"a.txt": b"ours"})
+    assert people.post(f"{PEOPLE}/discussions/1/merge", {"comment": "Thanks"}).status == 409
+    guest.commit("lab/people", {"new.txt": b"theirs"}, create_pr=True)
+    assert people.post(f"{PEOPLE}/discussions/2/merge", {"comment": "Thanks"}).status == 200
+    types = [[event["type"] for event in people.get(f"{PEOPLE}/discussions/{num}").json["events"]] for num in (1, 2)]
+    assert types == [["comment", "commit"], ["comment", "commit", "status-change", "comment"]]
 
 
 def test_discussions_are_opened_answered_renamed_and_closed(people, guest, reader):
@@ -739,6 +791,27 @@ def test_a_browsers_cookie_reads_but_never_writes(lab, nobody):
 
 
 @pytest.mark.parametrize(
+    "value", ["!!bool perhaps", "!!int ''", "!!int -", "!!timestamp soon", "!!float x", "1" + ":1" * 400_000]
+)
+def test_a_value_that_is_not_what_its_tag_says_is_told_and_spoils_no_list(people, nobody, value):
+    card = f"---\nx: {value}\n---\n"
+    reply = nobody.post("/api/validate-yaml", {"content": card, "repoType": "dataset"})
+    (problem,) = reply.json["errors"]
+    assert reply.status == 400
+    assert re.match(
+        "this is no valid YAML: .*Mend it|numbers of more than 100 digits are not allowed", problem["message"]
+    )
+    assert people.commit("lab/people", {"README.md": card.encode()}).status == 200
+    assert [found["id"] for found in nobody.get("/api/datasets").json] == ["lab/people"]
+    assert nobody.get("/datasets/lab/people").status == 200
+
+
+def test_a_long_number_in_quotes_is_text(nobody):
+    card = f"---\nx: '{'7' * 200}'\ny: {'7' * 99}\n---\n"
+    assert nobody.post("/api/validate-yaml", {"content": card}).json == {"errors": [], "warnings": []}
+
+
+@pytest.mark.parametrize(
     ("content", "status", "errors", "warnings"),
     [
         ("---\nlicense: mit\n---\n# A", 200, 0, 0),
@@ -836,6 +909,22 @@ def test_a_dataset_ranks_the_results_that_models_declare_on_it(people, guest, no
         (False, ".eval_results/d.yaml"),
         (False, ".eval_results/f.yaml"),
     ]
+
+
+def test_results_that_a_pull_request_repeats_count_once_and_those_of_a_gated_model_are_for_the_granted(
+    people, guest, nobody
+):
+    declared = results(("lab/people", "t", 0.9), ("lab/people", "t", 0.8))
+    model(people, "lab/good", {".eval_results/a.yaml": declared})
+    again = {".eval_results/a.yaml": declared + results(("lab/people", "t", 0.7), ("lab/people", "t", 0.7))}
+    assert model(guest, "lab/good", again, query="?create_pr=1").status == 200
+    told = nobody.get(f"{PEOPLE}/leaderboard").json
+    found = [(line["value"], line.get("pullRequest")) for line in told]
+    assert found == [(0.9, None), (0.8, None), (0.7, 1), (0.7, 1)]
+    people("PUT", "/api/models/lab/good/settings", json={"gated": "manual"})
+    address = "/api/models/lab/good?expand=evalResults"
+    assert "evalResults" not in nobody.get(address).json
+    assert len(people.get(address).json["evalResults"]) == 2
 
 
 def test_a_benchmark_without_results_has_an_empty_leaderboard(people, nobody):

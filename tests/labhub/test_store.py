@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1, sha256
 
 import pytest
@@ -171,8 +173,14 @@ def test_a_repository_name_that_does_not_fit_in_an_address_is_refused(store, nam
 def test_a_kind_or_namespace_that_cannot_be_is_refused(store):
     with refused(400, "no repositories of type 'bucket': choose one of model, dataset, space"):
         store.create_repo("bucket", "lab", "x", author="lab")
-    with refused(400, "the namespace 'api' is part of the hub's own addresses: choose another"):
+    repo, said = (
+        store.create_repo("model", "lab", "x", author="lab"),
+        "is part of the hub's own addresses: choose another",
+    )
+    with pytest.raises(OptionError, match=f"the namespace name 'api' {said}"):
         store.create_repo("model", "api", "x", author="lab")
+    with pytest.raises(OptionError, match=f"the namespace name 'datasets' {said}"):
+        store.move_repo(repo, "datasets", "x")
 
 
 def test_a_moved_repository_keeps_all_it_has(store, repo):
@@ -185,6 +193,13 @@ def test_a_moved_repository_keeps_all_it_has(store, repo):
     assert store.find("dataset", "lab", "people") is None
     assert store.resolve(moved) == commit
     assert contents(store, store.resolve(other)) == {}
+
+
+def test_a_list_of_repositories_bears_that_one_is_deleted_meanwhile(store, repo):
+    other = store.create_repo("dataset", "lab", "other", author="lab")
+    listed = store.repos()
+    store.delete_repo(repo)
+    assert store.heads(listed) == [(other, store.resolve(other))]
 
 
 def test_a_deleted_repository_is_gone_and_a_new_one_of_its_name_begins_anew(store, repo):
@@ -530,6 +545,29 @@ def test_a_pull_request_shows_its_changes_as_git_would(store, talks, repo):
     )
 
 
+def test_texts_that_are_costly_to_compare_are_shown_by_their_common_ends(store, talks, repo):
+    lines = [f"{number % 100}" for number in range(4000)]
+    junk = [line for number, line in enumerate(lines) for line in (line, f"z{number}")][:3990]
+    before, after = [["first", *middle, "last", "end"] for middle in (lines, junk)]
+    put(store, repo, {"a": "\n".join(before).encode(), "b": b"1\n2\n3\n"})
+    changes = [store.file("a", "\n".join(after).encode()), store.file("b", b"1\n3\n")]
+    num, _ = talks.propose(repo, changes, title="t", message="", author="guest")
+    head, _, rest = talks.diff(repo, talks.get(repo, num)).partition("diff --git a/b b/b\n")
+    assert head.splitlines() == [
+        "diff --git a/a b/a", "--- a/a", "+++ b/a", "@@ -3,3999 +3,3989 @@",
+        *(f"-{line}" for line in lines[1:]), *(f"+{line}" for line in junk[1:]),
+    ]  # fmt: skip
+    assert rest == "--- a/b\n+++ b/b\n@@ -1,3 +1,2 @@\n 1\n-2\n 3\n"
+
+
+def test_a_long_diff_is_cut_and_says_so(store, talks, repo):
+    files = [store.file(f"{name}.txt", bytes([65 + name]) * 700_000 + b"\n") for name in range(4)]
+    num, _ = talks.propose(repo, files, title="t", message="", author="guest")
+    found = talks.diff(repo, talks.get(repo, num)).splitlines()
+    assert found[-1] == "\\ The rest is left out here: compare the files"
+    assert [line for line in found if line.startswith("diff")] == [f"diff --git a/{n}.txt b/{n}.txt" for n in range(2)]
+
+
 def test_what_both_sides_changed_differently_is_a_conflict_and_stays_as_it_is(store, talks, repo):
     put(store, repo, {"a": b"1", "same": b"1"})
     num, _ = talks.propose(
@@ -541,6 +579,28 @@ def test_what_both_sides_changed_differently_is_a_conflict_and_stays_as_it_is(st
         talks.merge(repo, num, author="lab")
     assert store.resolve(repo) == ours
     assert talks.get(repo, num).status == "open"
+
+
+def test_a_file_may_take_the_place_of_a_folder_that_is_emptied(store, talks, repo):
+    put(store, repo, {"f/a": b"1", "f/g/b": b"2"})
+    num, _ = talks.propose(
+        repo, [Change(path="f", leaf=None), store.file("f", b"now a file")], title="t", message="", author="guest"
+    )
+    talks.merge(repo, num, author="lab")
+    assert contents(store, store.resolve(repo)) == {"f": b"now a file"}
+    put(store, repo, {"f": None, "f/a": b"1"})
+    put(store, repo, {"f/a": None, "f": b"again"})
+    assert contents(store, store.resolve(repo)) == {"f": b"again"}
+
+
+def test_a_folder_that_got_more_meanwhile_does_not_make_way_for_a_file(store, talks, repo):
+    put(store, repo, {"f/a": b"1"})
+    change = [Change(path="f", leaf=None), store.file("f", b"now a file")]
+    num, _ = talks.propose(repo, change, title="t", message="", author="guest")
+    put(store, repo, {"f/b": b"2"})
+    with refused(409, "Merge conflict: 'f' is a folder here"):
+        talks.merge(repo, num, author="lab")
+    assert contents(store, store.resolve(repo)) == {"f/a": b"1", "f/b": b"2"}
 
 
 def test_a_file_in_the_way_of_a_folder_is_a_conflict(store, talks, repo):
@@ -559,7 +619,7 @@ def test_a_closed_or_merged_pull_request_takes_nothing_more(store, talks, repo):
     talks.set_status(repo, num, "open", author="guest")
     old = store.resolve(repo)
     pushed = talks.push(repo, num, [store.file("a", b"1")], title="t", message="", author="guest", parent=old.sha)
-    with refused(412, f"it is at {pushed.sha}"):
+    with refused(412, f"refs/pr/1 is at {pushed.sha}"):
         talks.push(repo, num, [store.file("a", b"2")], title="t", message="", author="guest", parent=old.sha)
     talks.merge(repo, num, author="lab")
     with refused(409, "the pull request 1 was merged: open a new one"):
@@ -636,6 +696,63 @@ def test_a_check_finds_a_tree_whose_content_is_not_what_its_name_says(store, rep
     assert [problem.split(": ")[1] for problem in fsck(store).problems] == [f"the tree {commit.tree} is damaged"]
 
 
+def test_a_check_finds_a_commit_that_says_other_than_when_it_was_made(store, repo):
+    commit = put(store, repo, {"a": b"1"})
+    assert fsck(store).problems == ()
+    with store.database.writing() as db:
+        db.execute("update commits set author='mallory' where sha=?", (commit.sha,))
+    where = f"dataset lab/people at refs/heads/main: the commit {commit.sha} is damaged"
+    assert fsck(store).problems == (where,)
+
+
+def test_a_folder_that_cannot_be_unpacked_is_a_finding_and_nothing_is_freed_or_copied(store, repo, tmp_path):
+    put(store, repo, {"a": b"1"})
+    store.blobs.put(b"never committed")
+    with store.database.writing() as db:
+        db.execute("update trees set data=x'00'")
+    found = fsck(store)
+    assert len(found.problems) == found.commits == 2
+    assert all("the tree" in problem and problem.endswith("is damaged") for problem in found.problems)
+    before = sorted(name for name, _ in store.blobs.all())
+    with pytest.raises(IntegrityError, match="the tree [0-9a-f]{40} is damaged: run fsck, and restore a backup"):
+        gc(store, grace=0)
+    with pytest.raises(IntegrityError, match="is damaged: run fsck, and restore a backup"):
+        backup(store, tmp_path / "copy")
+    assert sorted(name for name, _ in store.blobs.all()) == before
+    assert not (tmp_path / "copy" / "hub.db").exists()
+
+
+@pytest.mark.parametrize("torn", [b"not a database" * 100, None])
+def test_a_damaged_database_is_told_in_words(store, repo, torn):
+    for number in range(60):
+        put(store, repo, {f"{number}/a": bytes([number]) * 3000})
+    store.close()
+    path = store.root / "hub.db"
+    whole = path.read_bytes()
+    path.write_bytes(torn or whole[: len(whole) // 2])
+    with pytest.raises(IntegrityError, match=r"hub.db cannot be opened as a database: .*\. Restore a backup"):
+        Store(store.root)
+    path.write_bytes(whole)
+    assert fsck(Store(store.root)).problems == ()
+
+
+def test_a_check_tells_where_the_database_cannot_be_read(store, repo):
+    for number in range(60):
+        put(store, repo, {f"{number}/a": bytes([number]) * 3000})
+    store.close()
+    path = store.root / "hub.db"
+    whole = path.read_bytes()
+    for start in range(4096, len(whole), 4096):
+        path.write_bytes(whole[:start] + b"\xff" * 4096 + whole[start + 4096 :])
+        try:
+            opened = Store(store.root)
+        except IntegrityError:
+            continue
+        found = fsck(opened).problems
+        opened.close()
+        assert found and found[0].startswith("the database "), start
+
+
 def age(store, seconds=7200):
     """Make everything on disk older."""
     then = time.time() - seconds
@@ -665,7 +782,9 @@ def test_garbage_collection_frees_what_nothing_reaches_and_nothing_else(store, r
     # The tag holds the whole history before it; the pull request and the branch came from commits of it.
     assert (freed.blobs, freed.bytes) == (2, len(b"branch deleted") + len(b"never committed"))
     assert freed.commits == 1
-    assert fsck(store).problems == ()
+    # Making commits older forged them, which is all that a check finds.
+    assert {problem.rpartition(" ")[2] for problem in fsck(store).problems} == {"damaged"}
+    assert all(" the commit " in problem for problem in fsck(store).problems)
     assert contents(store, store.resolve(repo, "v1")) == {"kept": b"main", "tagged": b"tagged"}
     assert contents(store, store.resolve(repo, "refs/pr/1")) == {"kept": b"main", "pull": b"pull request"}
     store.delete_ref(repo, "refs/tags/v1")
@@ -681,6 +800,24 @@ def test_an_upload_in_progress_survives_garbage_collection(store, repo):
     assert gc(store, grace=3600).blobs == 1
     assert (store.blobs.size(old), store.blobs.size(new)) == (None, 3)
     assert contents(store, put(store, repo, {"a": b"new"})) == {"a": b"new"}
+
+
+def test_uploads_that_end_meanwhile_do_not_disturb_a_garbage_collection(store):
+    done = threading.Event()
+
+    def upload():
+        while not done.is_set():
+            with store.blobs.writing() as upload:
+                upload.write(b"x")
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(upload) for _ in range(4)]
+        try:
+            freed = [gc(store) for _ in range(60)]
+        finally:
+            done.set()
+        assert [each.result() for each in running] == [None] * 4
+    assert {each.xorbs for each in freed} == {0}
 
 
 def test_leftovers_of_broken_uploads_go_after_a_day(store):

@@ -3,6 +3,8 @@
 import hashlib
 import random
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 
 from anthology_hub.errors import DataError
 from anthology_hub.labhub import xet
+from anthology_hub.labhub.server import running
 from anthology_hub.labhub.store import Store
 from anthology_hub.labhub.upkeep import gc
+from anthology_hub.labhub.wire import Options
 from tests.labhub.conftest import Person
 
 CAS = "/-/cas/v1"
@@ -130,6 +134,7 @@ def test_chunks_whose_files_were_freed_are_told_with_the_remedy(hub, client):
     assert client.shard(shard).status == 200
 
 
+MORE = "has more than 65536 chunks or 75497472 bytes in them"
 GOOD = pack_shard(([(ONE, 0, 4, len(WHOLE))], digest(WHOLE)))
 
 
@@ -147,11 +152,21 @@ GOOD = pack_shard(([(ONE, 0, 4, len(WHOLE))], digest(WHOLE)))
         (pack_xorb(CHUNKS)[:2500], GOOD, "is cut off: upload the files again"),
         (
             pack_chunk(b"x")[:4] + b"\x07" + pack_chunk(b"x")[5:],
-            GOOD,
+            pack_shard(([(ONE, 0, 1, 1)], digest(b"x"))),
             "compressed by the unknown scheme 7: allowed are 0, 1",
         ),
-        (pack_chunk(CHUNKS[0], 1)[:20] + b"\xff" * 2000, GOOD, "a chunk cannot be decompressed"),
-        (pack_chunk(b"abc")[:5] + b"\x09\0\0abc", GOOD, "a chunk has 3 bytes, not 9: upload the files again"),
+        (
+            pack_chunk(CHUNKS[0], 1)[:20] + b"\xff" * 2000,
+            pack_shard(([(ONE, 0, 1, 1000)], digest(CHUNKS[0]))),
+            "a chunk cannot be decompressed",
+        ),
+        (
+            pack_chunk(b"abc")[:5] + b"\x09\0\0abc",
+            pack_shard(([(ONE, 0, 1, 9)], digest(b"abc"))),
+            "a chunk has 3 bytes, not 9: upload the files again",
+        ),
+        (pack_chunk(bytes((1 << 24) - 1), 1) * 5, pack_shard(([(ONE, 0, 5, 5 * ((1 << 24) - 1))], None)), MORE),
+        (bytes(8 * 70_000), pack_shard(([(ONE, 0, 1, 0)], None)), MORE),
     ],
 )
 def test_what_is_damaged_is_refused_and_nothing_of_it_is_kept(hub, client, xorb, shard, said):
@@ -223,3 +238,35 @@ def test_a_store_remembers_chunks_over_a_restart(hub, lab, client):
         (2001, 1002),
         (3003, 1003),
     ]
+
+
+def test_a_file_that_is_made_too_large_by_repetition_is_refused_before_it_is_written(tmp_path):
+    with running(tmp_path / "hub", options=Options(file_limit=10_000)) as hub:
+        lab = Person(hub.url, hub.store.accounts.add_token("lab"))
+        lab.create("lab/people")
+        client = Client(lab)
+        client.xorb(ONE, pack_xorb(CHUNKS))
+        reply = client.shard(pack_shard(([(ONE, 0, 4, len(WHOLE))] * 3, None)))
+        assert reply.told == (413, "files may have at most 10000 bytes: split the file")
+        assert client.shard(pack_shard(([(ONE, 0, 4, len(WHOLE))] * 2, None))).status == 200
+
+
+def test_many_shards_at_once_leave_the_hub_free_to_answer_others(hub, lab, client, nobody, monkeypatch):
+    running_, release = threading.Semaphore(0), threading.Event()
+    ingest = xet._ingest
+
+    def slow(*args):
+        running_.release()
+        assert release.wait(30)
+        return ingest(*args)
+
+    monkeypatch.setattr(xet, "_ingest", slow)
+    client.xorb(ONE, pack_xorb(CHUNKS))
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(client.shard, GOOD) for _ in range(60)]
+        try:
+            assert running_.acquire(timeout=30)
+            assert nobody.get("/api/datasets/lab/people").status == 200
+        finally:
+            release.set()
+        assert {each.result().status for each in waiting} == {200}
