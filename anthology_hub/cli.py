@@ -37,9 +37,8 @@ from anthology_hub.pools import kinds
 from anthology_hub.prompts import CONDITIONINGS
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
 from anthology_hub.ranking import rank
-from anthology_hub.release import SMALLEST_CELL
 from anthology_hub.report import check_extras, write_report
-from anthology_hub.schema import Codebook, Matching, Metric, Persona, Result, Survey, shipped
+from anthology_hub.schema import SMALLEST_CELL, Codebook, Matching, Metric, Persona, Result, Survey, shipped
 from anthology_hub.simulation import MODES, SimulateOptions, load_run, simulate
 
 EXIT_CODES = "Exit codes: 0 done; 1 an error, told in one line; 2 wrong usage; 130 interrupted."

@@ -24,7 +24,6 @@ from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownName
 from anthology_hub.index import ENCODER, Encoder
 from anthology_hub.release import (
     MANIFEST,
-    SMALLEST_CELL,
     VERSION,
     Embedding,
     Release,
@@ -33,7 +32,7 @@ from anthology_hub.release import (
     save_release,
     validate,
 )
-from anthology_hub.schema import DATA, Codebook, Persona
+from anthology_hub.schema import DATA, SMALLEST_CELL, Codebook, Persona
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -37,7 +37,7 @@ from anthology_hub.ranking import (
     rank,
     with_status,
 )
-from anthology_hub.schema import SCHEMA_VERSION, Answers, Result, digest, read_json
+from anthology_hub.schema import SCHEMA_VERSION, SMALLEST_CELL, Answers, Result, digest, read_json
 
 __all__ = [
     "HUMANS",
@@ -58,8 +58,6 @@ __all__ = [
 
 RUNS, ANSWERS, MARKS, TOMBSTONES = "runs", "answers", "verified", "withdrawn"
 TABLE, FOLDED, README = "leaderboard/latest.parquet", "runs-parquet", "README.md"
-SMALLEST_CELL = 10
-"""Fewer humans than this behind a published figure may be recognised."""
 
 
 @dataclass(frozen=True, kw_only=True)

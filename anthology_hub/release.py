@@ -23,7 +23,7 @@ from anthology_hub import hub
 from anthology_hub.cards import CardText, collection_card, collection_facts
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
 from anthology_hub.index import EncoderCard, Index
-from anthology_hub.schema import MISSING, SCHEMA_VERSION, Codebook, Persona, digest, read_json
+from anthology_hub.schema import MISSING, SCHEMA_VERSION, SMALLEST_CELL, Codebook, Persona, digest, read_json
 from anthology_hub.weights import cache_dir
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ PERSONAS, ANNOTATIONS, PARQUET = "personas", "annotations", "train-00000-of-0000
 VERSION = hub.VERSION
 FACTS = ("n_words", "quality_flags", "source", "generator")
 """Columns of the personas that the card counts."""
-SMALLEST_CELL = 10
-"""Fewer people than this behind a published figure may be recognised."""
 ROW_GROUP = 2 * 2**20
 """Bytes of a parquet row group, about: what has to be read for one row, and what a viewer fetches."""
 FEWEST_ROWS = 1_000
@@ -163,6 +161,8 @@ class Embedding:
     """persona_id, passage, start, end, vector."""
     index_file: Callable[[], Path | None] = lambda: None
     """Gives the FAISS file of the same vectors that the manifest vouches for, if there is one."""
+    index_faiss: str = ""
+    """Version of faiss that wrote that file."""
 
     @cached_property
     def index(self) -> Index:
@@ -320,6 +320,7 @@ def _embedding(files: _Files, slug: str) -> Embedding:
         card=EncoderCard(**files.manifest["embeddings"][slug]),
         rows=files.rows(f"embeddings/{slug}"),
         index_file=lambda: files.paths(index["file"])[0] if index else None,
+        index_faiss=str(index.get("faiss", "")) if index else "",
     )
 
 
@@ -471,7 +472,7 @@ def _write(release: Release, folder: Path) -> None:
         file = f"index/{slug}/flat.faiss"
         (folder / file).parent.mkdir(parents=True)
         embedding.write_index(folder / file)
-        indexes[slug] = {"file": file, "factory": "Flat", "faiss": faiss.__version__}
+        indexes[slug] = {"file": file, "factory": "Flat", "faiss": embedding.index_faiss or faiss.__version__}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
     _write_text(folder / CARD, _card(release))
     if changelog := release.changelog():

@@ -26,6 +26,8 @@ SCHEMA_VERSION = "1.0"
 DATA = Path(__file__).parent / "data"
 MISSING = -1
 """Code of an answer or trait that is not known, in every integer array of the package."""
+SMALLEST_CELL = 10
+"""Fewer people than this behind a published figure may be recognised."""
 
 ANSWERED, REFUSED, UNPARSABLE, FAILED = "answered", "refused", "unparsable", "failed"
 STATUSES = (ANSWERED, REFUSED, UNPARSABLE, FAILED)
