@@ -74,7 +74,7 @@ class Changes:
             >>> people.sample(100).diff(people).next_version
             '2.0.0'
         """
-        major, minor, patch = _numbers(self.before)
+        major, minor, patch = numbers(self.before)
         told = {MAJOR: (major + 1, 0, 0), MINOR: (major, minor + 1, 0), PATCH: (major, minor, patch + 1)}
         return ".".join(map(str, told.get(self.demands, (major, minor, patch))))
 
@@ -84,8 +84,8 @@ class Changes:
         Raises:
             OptionError: If the version is not above the older one, or not far enough for what changed.
         """
-        wanted, least = _numbers(version), _numbers(self.next_version)
-        before = _numbers(self.before)
+        wanted, least = numbers(version), numbers(self.next_version)
+        before = numbers(self.before)
         if wanted <= before:
             above = self.next_version if least > before else f"{before[0]}.{before[1]}.{before[2] + 1}"
             raise OptionError(f"release {version} is not above {self.before}: give {above} or higher")
@@ -190,7 +190,12 @@ def _parts(changelog: str) -> tuple[str, list[str]]:
     return title, entries
 
 
-def _numbers(version: str) -> tuple[int, int, int]:
+def numbers(version: str) -> tuple[int, int, int]:
+    """Return the parts of a version, to compare by.
+
+    Raises:
+        OptionError: If it is none.
+    """
     match = VERSION.fullmatch(version)
     if match is None:
         raise OptionError(f"the release must be 'major.minor.patch' as '1.0.0', got {version!r}")

@@ -19,7 +19,7 @@ import numpy as np
 
 from anthology_hub import hub
 from anthology_hub.cards import CardText
-from anthology_hub.changes import Changes, compare, entry_of, with_entry
+from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.index import ENCODER, Encoder
 from anthology_hub.release import (
@@ -476,12 +476,8 @@ class Anthology:
 
 def _history(people: Anthology, repo: str, version: str, tags: Mapping[str, str], entry: str) -> str:
     """The changelog of a release after those that are published, if it may follow them."""
-
-    def number(tag: str) -> tuple[int, ...]:
-        return tuple(map(int, tag.removeprefix("v").split(".")))
-
-    older = [tag for tag in tags if number(tag) < number(version)]
-    newer = [tag for tag in tags if number(tag) > number(version)]
+    older = [tag for tag in tags if numbers(tag.removeprefix("v")) < numbers(version)]
+    newer = [tag for tag in tags if numbers(tag.removeprefix("v")) > numbers(version)]
     if newer and f"v{version}" not in tags:
         raise OptionError(f"{repo} has {newer[-1]} already: a release below it cannot be added, give a higher one")
     if not older:

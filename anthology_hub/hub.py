@@ -1,4 +1,4 @@
-"""Folders and files to and from repositories, each at a revision. The only door to huggingface_hub.
+"""Folders and files to and from repositories, each at a revision. The door to what lies on a hub.
 
 A local folder stands in for a repository everywhere: what is published is a set of files, what is loaded is a folder.
 
@@ -151,16 +151,6 @@ def pull(source: str | Path, *, revision: str | None = None, patterns: list[str]
     return found
 
 
-def releases(repo: str) -> dict[str, str]:
-    """Return the release tags of a dataset repository, oldest version first: tag -> commit.
-
-    Raises:
-        DataError: If the hub cannot tell.
-    """
-    with _translated(f"the releases of {repo} cannot be had from the hub"):
-        return _Repo(_repo_name(repo)).tags()
-
-
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
@@ -215,27 +205,6 @@ def publish(
             return Commit(url=f"{target.url}/tree/{tag}", revision=commit)
 
         return until_done(attempt)
-
-
-def check_rights(repo: str) -> None:
-    """Raise unless the token may write this dataset repository, or make it; nothing is changed.
-
-    Args:
-        repo: Dataset repository `namespace/name`.
-
-    Raises:
-        DataError: If there is no token, it may only read, or the repository is another's.
-    """
-    with _translated(f"{repo} cannot be written"):
-        _Repo(_repo_name(repo)).check()
-
-
-def can_write(target: str | Path) -> bool:
-    """Whether files can be added to a folder, or by a commit to `hf://namespace/name`, or only by a pull request."""
-    if not str(target).startswith(SCHEME):
-        return True
-    with _translated(f"the rights to {target} cannot be had from the hub"):
-        return _Repo(_repo_name(target)).may_write()
 
 
 def add_files(
@@ -317,6 +286,13 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
+def client() -> HfApi:
+    """Return the official client for the hub that HF_ENDPOINT names now."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
+
+
 # -- one repository --------------------------------------------------------------------------------------------------
 
 
@@ -328,9 +304,7 @@ class _Repo:
 
     @cached_property
     def api(self) -> HfApi:
-        from huggingface_hub import HfApi
-
-        return HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
+        return client()
 
     @property
     def url(self) -> str:
@@ -607,12 +581,9 @@ def _remembered(repo: str, revision: str | None) -> str:
         known = memo.read_text(encoding="utf-8")
         if _cached(repo, known).is_dir():
             return known
-    from huggingface_hub import HfApi
-
     at = f" at revision {revision!r}" if revision else ""
     with _translated(f"the dataset {repo!r}{at} cannot be had from the hub"):
-        api = HfApi(endpoint=_endpoint(), library_name="anthology_hub", library_version=__version__)
-        sha = str(api.resolve_revision(repo, repo_type="dataset", revision=revision).resolved)
+        sha = str(client().resolve_revision(repo, repo_type="dataset", revision=revision).resolved)
     if pinned:
         # A cache that cannot be written costs a request the next time, and nothing else.
         with suppress(OSError):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from anthology_hub import __version__, hub
+from anthology_hub import hub
 from anthology_hub.errors import DataError, MissingExtraError, OptionError
 from anthology_hub.leaderboard import TABLE
 from anthology_hub.schema import DATA
@@ -108,12 +108,10 @@ def _check_table(results: str) -> None:
 
 
 def _commit(space: str, files: Mapping[str, bytes], *, public: bool) -> str:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, whichever it uses
 
-    # The client reads HF_ENDPOINT once, when it is imported; a hub that was started later must be found too.
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    api = HfApi(endpoint=endpoint, library_name="anthology_hub", library_version=__version__)
+    api = hub.client()
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
 
     def attempt() -> None:

@@ -299,20 +299,19 @@ def as_account(lab, monkeypatch, name, role="write"):
 def test_without_a_token_or_with_one_that_may_only_read_nothing_is_begun(lab, repo, monkeypatch):
     as_account(lab, monkeypatch, "lab", "read")
     with pytest.raises(DataError, match="this token may only read: take one with the role 'write'"):
-        hub.check_rights(repo)
+        hub.add_files(f"hf://{repo}", FILES, message="one", pull_request=False)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(DataError, match="the hub does not know this token: make a new one"):
-        hub.check_rights(repo)
+        hub.add_files(f"hf://{repo}", FILES, message="one", pull_request=False)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(DataError, match="needs a token: `hf auth login`, or set HF_TOKEN"):
-        hub.check_rights(repo)
+        hub.add_files(f"hf://{repo}", FILES, message="one", pull_request=False)
 
 
 def test_a_stranger_opens_one_pull_request_and_adds_to_it(lab, api, repo, monkeypatch):
     hub.add_files(f"hf://{repo}", {"runs/0.json": b"0"}, message="zero")
     api.update_repo_settings(repo, repo_type="dataset", visibility="public")
     as_account(lab, monkeypatch, "stranger")
-    assert not hub.can_write(f"hf://{repo}")
     first = hub.add_files(f"hf://{repo}", FILES, message="mine")
     second = hub.add_files(f"hf://{repo}", {"runs/more.json": b"1"}, message="more")
     assert hub.add_files(f"hf://{repo}", FILES, message="again").revision == second.revision
