@@ -27,8 +27,9 @@ from anthology_hub.exits import benchmark_files, eee_files, eval_results_files
 from anthology_hub.leaderboard import compact, read_board, withdraw
 from anthology_hub.pools import import_pool
 from anthology_hub.ranking import CURRENT, VERIFIED, rank
+from anthology_hub.runs import RUN_FILE
 from anthology_hub.schema import SMALLEST_CELL, Codebook, Survey
-from anthology_hub.simulation import RUN_FILE, load_run
+from anthology_hub.simulation import load_run
 from anthology_hub.space import PORT, push_space, run_space
 from anthology_hub.tabulation import answers_table, results_table
 from anthology_hub.verification import SurveyProtocol, mark, verify

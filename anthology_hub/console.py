@@ -19,8 +19,8 @@ from anthology_hub.hub import write_file
 from anthology_hub.humans import Respondents
 from anthology_hub.questionnaires import SUFFIXES, read_survey
 from anthology_hub.ranking import NOTES, Row
+from anthology_hub.runs import Progress
 from anthology_hub.schema import Survey
-from anthology_hub.simulation import Progress
 from anthology_hub.statfiles import LabelledTable, write_data
 
 Command = Callable[..., None]

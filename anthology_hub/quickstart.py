@@ -19,8 +19,9 @@ from anthology_hub.matching import match, unmatched
 from anthology_hub.models import open_model
 from anthology_hub.ranking import HUMANS, MAJORITY, UNIFORM, Row, rank
 from anthology_hub.report import check_extras, write_report
+from anthology_hub.runs import Progress
 from anthology_hub.schema import Matching, Result, Survey
-from anthology_hub.simulation import Progress, SimulateOptions, simulate
+from anthology_hub.simulation import SimulateOptions, simulate
 
 HUMAN_SOURCE, SURVEY, MODEL = "gss-2018", "gss-national-spending", "local:smollm2"
 ITEMS = ("natenvir", "natheal", "nateduc", "natcrime", "natarms", "nataid", "natfare", "natrace")

@@ -9,24 +9,15 @@ it stopped.
 
 from __future__ import annotations
 
-import importlib.metadata
-import io
-import json
 import random
-import reprlib
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from anthology_hub import __version__
 from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
-from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel, Sampling
 from anthology_hub.prompts import (
     CONDITIONINGS,
@@ -39,11 +30,11 @@ from anthology_hub.prompts import (
     parse_reply,
     question_text,
 )
+from anthology_hub.runs import ANEW, Progress, RunFolder, as_json, as_parquet, provenance, read_rows, run_again
 from anthology_hub.schema import (
     ANSWERED,
     FAILED,
     MISSING,
-    SCHEMA_VERSION,
     SKIPPED,
     UNPARSABLE,
     Answers,
@@ -51,16 +42,13 @@ from anthology_hub.schema import (
     Question,
     Role,
     Survey,
-    digest,
     needs,
     read_json,
 )
 
 MODES = ("letters", "text")
-RUN_FILE, SURVEY_FILE, CAST_FILE, EVENTS, PARTS = "run.json", "survey.json", "cast.parquet", "events.jsonl", "answers"
+SURVEY_FILE, CAST_FILE, PARTS = "survey.json", "cast.parquet", "answers"
 NO_ANSWER = "(no answer)"
-Progress = Callable[[int, int], None]
-"""Called with (answers so far, answers in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +146,12 @@ def simulate(
                 f"question {question.key!r} has {len(question.options)} options: at most {len(LETTERS)} can be lettered"
             )
     contexts = [_context(role, options, seed) for role in cast.roles]
-    provenance = _provenance(cast, survey, model, options, seed)
+    told = _provenance(cast, survey, model, options, seed)
     seats = _seats(cast)
-    store = _RunFolder.open(Path(folder), provenance, survey, seats) if folder is not None else None
-    provenance = store.provenance if store else provenance
-    cells = store.read(survey, len(cast)) if store else {}
+    files = {SURVEY_FILE: as_json(survey.to_dict()), CAST_FILE: as_parquet(seats, _seat_schema())}
+    store = RunFolder.open(folder, told, files=files) if folder is not None else None
+    told = store.provenance if store else told
+    cells = _read_cells(store, survey, len(cast)) if store else {}
     progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
@@ -171,11 +160,12 @@ def simulate(
         for asked in runner.rounds(cells):
             cells |= {(cell.role, cell.question): cell for cell in asked}
             if store:
-                store.write(asked)
+                asked_for = [(cell.role, cell.question) for cell in asked]
+                store.write(PARTS, [asdict(cell) for cell in asked], _cell_schema(), key=asked_for)
             progress(len(cells), total)
     if store:
         store.log("finished", answers=len(cells))
-    return _assemble(seats, survey, cells, provenance)
+    return _assemble(seats, survey, cells, told)
 
 
 def load_run(folder: str | Path) -> Answers:
@@ -184,9 +174,9 @@ def load_run(folder: str | Path) -> Answers:
     Raises:
         RunError: If the folder is no run, is incomplete, or a file in it is broken.
     """
-    store = _RunFolder(Path(folder))
-    survey, seats = store.survey(), store.seats()
-    cells = store.read(survey, len(seats))
+    store = RunFolder(folder)
+    survey, seats = _read_survey(store), read_rows(store.folder / CAST_FILE)
+    cells = _read_cells(store, survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
         raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
     return _assemble(seats, survey, cells, store.provenance)
@@ -374,7 +364,7 @@ def _assemble(
     seats: Sequence[Mapping[str, Any]],
     survey: Survey,
     cells: Mapping[tuple[int, str], _Cell],
-    provenance: Mapping[str, Any],
+    told: Mapping[str, Any],
 ) -> Answers:
     shape = (len(seats), len(survey.questions))
     most = max(len(question.options) for question in survey.questions)
@@ -396,95 +386,28 @@ def _assemble(
         mass=mass,
         statuses=statuses,
         raw=raw,
-        provenance=provenance,
+        provenance=told,
     )
 
 
-# -- run folder ------------------------------------------------------------------------------------------------------
+def _read_survey(store: RunFolder) -> Survey:
+    try:
+        return Survey.from_dict(read_json(store.folder / SURVEY_FILE))
+    except DataError as error:
+        raise RunError(f"{error}: {run_again(store.folder)}") from error
 
 
-class _RunFolder:
-    """A run on disk: `run.json`, survey and cast, `answers/*.parquet` (one per batch and question), `events.jsonl`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / RUN_FILE).is_file():
-            raise RunError(f"{folder} is no run folder: it has no {RUN_FILE}; give a folder written by simulate")
+def _read_cells(store: RunFolder, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
+    cells = {}
+    for file, rows in store.read(PARTS):
         try:
-            self.provenance = read_json(folder / RUN_FILE)
-        except DataError as error:
-            raise RunError(f"{error}: its answers cannot be told from another run's, run into a new folder") from error
-        if not {"inputs", "run_id", "started"} <= set(self.provenance):
-            raise RunError(f"{folder / RUN_FILE} was not written by this package: give a new folder")
-
-    @classmethod
-    def open(
-        cls, folder: Path, provenance: Mapping[str, Any], survey: Survey, seats: Sequence[Mapping[str, Any]]
-    ) -> _RunFolder:
-        """Begin a run, or go on with the same one."""
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file: give a new folder")
-        begun = (folder / RUN_FILE).is_file()
-        if not begun:
-            # The run file comes first: a folder without it is not ours, but for what a killed call left of writing it.
-            if folder.is_dir() and any(not path.name.startswith(f".{RUN_FILE}.") for path in folder.iterdir()):
-                raise RunError(f"{folder} is not empty and is no run folder: give a new folder")
-            write_file(folder / RUN_FILE, _json(provenance))
-        store = cls(folder)
-        if other := _differences(store.provenance["inputs"], provenance["inputs"]):
-            raise RunError(f"{folder} belongs to another run; what differs: {', '.join(other)}. Give a new folder")
-        write_file(folder / SURVEY_FILE, _json(survey.to_dict()))
-        write_file(folder / CAST_FILE, _parquet(seats, _seat_schema()))
-        store.log("continued" if begun else "started")
-        return store
-
-    def survey(self) -> Survey:
-        try:
-            return Survey.from_dict(read_json(self.folder / SURVEY_FILE))
-        except DataError as error:
-            raise RunError(f"{error}: run the same simulation on {self.folder} again to mend it") from error
-
-    def seats(self) -> list[dict[str, Any]]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return list(pq.read_table(self.folder / CAST_FILE).to_pylist())
-        except (pa.ArrowException, OSError) as error:
-            raise RunError(
-                f"{self.folder / CAST_FILE} is missing or broken ({error}): run the same simulation on "
-                f"{self.folder} again to mend it"
-            ) from error
-
-    def read(self, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        cells = {}
-        for file in sorted((self.folder / PARTS).glob("*.parquet")):
-            try:
-                rows = pq.read_table(file).to_pylist()
-                part = [_Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
-            except (pa.ArrowException, OSError, TypeError, KeyError) as error:
-                raise RunError(
-                    f"{file} is broken ({error}): delete it and run again, only its answers are asked anew"
-                ) from error
-            if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
-                raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
-            cells.update({(cell.role, cell.question): cell for cell in part})
-        return cells
-
-    def write(self, cells: Sequence[_Cell]) -> None:
-        rows = [asdict(cell) for cell in cells]
-        # Named by what was asked, so that a run continued with another batch size overwrites nothing.
-        part = digest([(cell.role, cell.question) for cell in cells])[:16]
-        write_file(self.folder / PARTS / f"part-{part}.parquet", _parquet(rows, _cell_schema()))
-        self.log("part", part=part, answers=len(cells))
-
-    def log(self, event: str, **details: object) -> None:
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
-        with (self.folder / EVENTS).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+            part = [_Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
+        except (TypeError, KeyError) as error:
+            raise RunError(f"{file} is broken ({error}): {ANEW}") from error
+        if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
+            raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
+        cells.update({(cell.role, cell.question): cell for cell in part})
+    return cells
 
 
 def _cell_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -511,19 +434,6 @@ def _seat_schema() -> Any:  # noqa: ANN401
     return pa.schema([("respondent_id", text), ("persona_id", text), ("weight", number), ("log_weight", number)])
 
 
-def _parquet(rows: Sequence[Mapping[str, Any]], schema: Any) -> bytes:  # noqa: ANN401
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-
-
 def _provenance(
     cast: Matching, survey: Survey, model: LanguageModel, options: SimulateOptions, seed: int
 ) -> dict[str, Any]:
@@ -541,42 +451,4 @@ def _provenance(
     }
     # Neither the batch size nor the place of the collection changes an answer, so they are no inputs.
     execution = {"batch_size": options.batch_size, "collection": cast.origin}
-    head = {"schema_version": SCHEMA_VERSION, "run_id": digest(inputs)[:16]}
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**head, "started": started, "inputs": inputs, "execution": execution, "software": _software()}
-
-
-def _software() -> dict[str, Any]:
-    names = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "datasets", "huggingface-hub", "numpy")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return {"anthology_hub": __version__, **_commit(), "packages": versions}
-
-
-def _commit() -> dict[str, Any]:
-    """Commit of this package's own checkout and whether the tree was dirty; empty for an installed wheel."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return {}
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit, "dirty": bool(changed.strip())}
-
-
-def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    found, (old, new) = [], json.loads(json.dumps([known, wanted]))
-    for name in sorted(set(old) | set(new)):
-        there, here = old.get(name), new.get(name)
-        if isinstance(there, dict) and isinstance(here, dict):
-            found += [f"{name}.{inner}" for inner in _differences(there, here)]
-        elif there != here:
-            found.append(f"{name} ({reprlib.repr(there)} there, {reprlib.repr(here)} now)")
-    return found
+    return provenance(inputs, execution)

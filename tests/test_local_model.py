@@ -336,8 +336,13 @@ def test_a_cold_reply_is_the_greedy_one_of_transformers(tiny, reference):
     for _ in range(10):
         row.append(int(plain(reference, [row])[0].argmax()))
     wanted = byte_tokenizer().decode(row[-10:])
-    (reply,) = tiny.complete([prompt], Sampling(temperature=1e-4, max_tokens=10, stop=()), seeds=[0])
-    assert reply == wanted.strip()
+    for temperature in (1e-4, 0.0):
+        (reply,) = tiny.complete([prompt], Sampling(temperature=temperature, max_tokens=10, stop=()), seeds=[0])
+        assert reply == wanted.strip()
+
+
+def test_tokens_are_counted_without_those_that_open_a_prompt(tiny):
+    assert tiny.count_tokens(["", "abc", "Tea?"]) == [0, 3, 4]
 
 
 def test_top_p_keeps_the_smallest_set_of_tokens_that_reaches_it(tiny, reference):

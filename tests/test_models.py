@@ -50,11 +50,11 @@ def test_without_a_kind_a_local_model_is_meant_and_what_it_can_be_is_said(name):
 
 
 @pytest.mark.parametrize(
-    "given", [{"temperature": 0}, {"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_tokens": 0}]
+    "given", [{"temperature": -0.1}, {"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_tokens": 0}]
 )
 def test_sampling_outside_its_range_is_refused_with_the_value(given):
     (value,) = given.values()
-    with pytest.raises(OptionError, match=rf"temperature > 0, 0 < top_p <= 1 and max_tokens >= 1, got .*{value}"):
+    with pytest.raises(OptionError, match=rf"temperature >= 0, 0 < top_p <= 1 and max_tokens >= 1, got .*{value}"):
         Sampling(**given)
 
 

@@ -527,7 +527,7 @@ def test_a_run_killed_before_its_survey_and_cast_were_written_goes_on(run, spend
     folder, answers = run
     for name in ("survey.json", "cast.parquet", "events.jsonl"):
         (folder / name).unlink()
-    with pytest.raises(RunError, match="run the same simulation on .* again to mend it"):
+    with pytest.raises(RunError, match="run the same on .* again to mend it"):
         load_run(folder)
     simulate(people(5), spending, ScriptedModel(moody), folder=folder)
     assert_same(answers, load_run(folder))
@@ -538,7 +538,7 @@ def test_a_truncated_survey_or_cast_is_named_and_mended_by_the_same_run(run, spe
     folder, answers = run
     file = folder / name
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(RunError, match=rf"{name}.*run the same simulation on .* again to mend it"):
+    with pytest.raises(RunError, match=rf"{name}.*run the same on .* again to mend it"):
         load_run(folder)
     simulate(people(5), spending, ScriptedModel(moody), folder=folder)
     assert_same(answers, load_run(folder))
@@ -553,7 +553,7 @@ def test_a_truncated_part_is_named_and_only_its_answers_are_asked_anew(run, spen
     before = snapshot(folder / "answers")
     model = ScriptedModel(moody)
     for act in (lambda: load_run(folder), lambda: simulate(people(5), spending, model, folder=folder)):
-        with pytest.raises(RunError, match=rf"{part.name} is broken .*delete it and run again, only its answers"):
+        with pytest.raises(RunError, match=rf"{part.name} is broken .*delete it and run again, only its rows"):
             act()
     assert snapshot(folder / "answers") == before and model.asked == 0
     part.unlink()
@@ -630,7 +630,7 @@ def test_an_unfinished_run_says_how_many_answers_are_missing(tmp_path, spending)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match=r"is no run folder: it has no run\.json; give a folder written by simulate"):
+    with pytest.raises(RunError, match=r"is no run folder: it has no run\.json; give the folder of a run"):
         load_run(tmp_path)
 
 

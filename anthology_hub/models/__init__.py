@@ -33,6 +33,7 @@ class Sampling:
     """How text is drawn; the defaults are the paper's survey settings."""
 
     temperature: float = 1.0
+    """0: always the most probable token."""
     top_p: float = 1.0
     max_tokens: int = 128
     stop: tuple[str, ...] = ("\n", "Question:")
@@ -44,9 +45,9 @@ class Sampling:
         Raises:
             OptionError: If a value is outside its range.
         """
-        if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1:
             raise OptionError(
-                f"sampling needs temperature > 0, 0 < top_p <= 1 and max_tokens >= 1, got {self.temperature}, "
+                f"sampling needs temperature >= 0, 0 < top_p <= 1 and max_tokens >= 1, got {self.temperature}, "
                 f"{self.top_p}, {self.max_tokens}"
             )
 
@@ -62,7 +63,7 @@ class Choice:
 
 
 class LanguageModel(Protocol):
-    """What the package needs of a model; everything else wraps these two."""
+    """What the package needs of a model: two batch methods, and how long a text is; everything else wraps these."""
 
     @property
     def card(self) -> ModelCard:
@@ -71,6 +72,10 @@ class LanguageModel(Protocol):
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, *, seeds: Sequence[int]) -> list[str]:
         """Return one sampled reply per prompt; a reply depends on its prompt and its seed only."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has; an estimate where the tokenizer is not at hand."""
         ...
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:

@@ -89,6 +89,10 @@ class LocalModel:
         text = self._tokenizer.apply_chat_template(prompt.as_messages(), add_generation_prompt=True, tokenize=False)
         return list(self._tokenizer(text + prompt.start, add_special_tokens=False)["input_ids"])
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, without those that open a prompt."""
+        return [len(self._tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
     def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return the next-token probability of each option, over all tokens that say it (see `option_tokens`).
 
@@ -99,7 +103,7 @@ class LocalModel:
         # Most prompts of a batch have the same letters: each set is looked up once.
         tokens_of = {letters: self.option_tokens(*letters) for letters in set(asked)}
         logits = self._cache.advance([self.encode(prompt) for prompt in prompts])
-        probs = softmax(logits / sampling.temperature)
+        probs = softmax(logits, sampling.temperature)
         return [as_choice(row, tokens_of[letters]) for row, letters in zip(probs, asked, strict=True)]
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, *, seeds: Sequence[int]) -> list[str]:
@@ -110,7 +114,7 @@ class LocalModel:
         open_rows = list(range(len(rows)))
         for _ in range(sampling.max_tokens):
             logits = self._cache.advance([rows[at] for at in open_rows])
-            probs = softmax(logits / sampling.temperature)
+            probs = softmax(logits, sampling.temperature)
             still = []
             for at, row_probs in zip(open_rows, probs, strict=True):
                 token = _draw(row_probs, sampling.top_p, draws[at].random())
@@ -426,9 +430,10 @@ def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the probabilities of logits over the last axis, in double precision."""
-    shifted = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float64))
+def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probabilities of logits over the last axis, in double precision; at 0 all of it is at the maximum."""
+    below = (logits - logits.max(axis=-1, keepdims=True)).astype(np.float64)
+    shifted = np.exp(below / temperature) if temperature else (below == 0).astype(np.float64)
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 

@@ -52,6 +52,10 @@ class ScriptedModel:
         self.asked += len(prompts)
         return [self._replies(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of words: a rule has no tokens."""
+        return [len(text.split()) for text in texts]
+
     def choose(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]], sampling: Sampling) -> list[Choice]:
         """Return the rule's weights, normalised."""
         self.asked += len(prompts)
