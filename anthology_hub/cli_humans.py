@@ -11,6 +11,7 @@ import numpy as np
 
 from anthology_hub.coding import shown
 from anthology_hub.console import TABLES, json_option, load_humans, load_survey, one_line, print_json, write_table
+from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.drafting import draft
 from anthology_hub.errors import OptionError
 from anthology_hub.humans import Respondents
@@ -22,7 +23,7 @@ from anthology_hub.schema import MISSING, SMALLEST_CELL, Codebook
 from anthology_hub.statfiles import Variable, open_data
 from anthology_hub.suggestions import suggest
 from anthology_hub.tabulation import respondents_table
-from anthology_hub.weighting import Crosswalk, effective_size
+from anthology_hub.weighting import effective_size
 
 FILE = click.Path(path_type=Path)
 

@@ -12,6 +12,10 @@ The tree; each leaf also derives from the built-in that a caller would expect::
     ├── RunError           (RuntimeError)  a run folder that cannot be continued or read
     └── MissingExtraError  (ImportError)   an optional package is not installed
 
+Beside it stands one warning, for what was done but not as asked::
+
+    AnthologyWarning       (UserWarning)   a target that cannot be met ...
+
 A message holds the value, what is allowed, and what to do next.
 """
 
@@ -23,6 +27,10 @@ from collections.abc import Iterable
 
 class AnthologyError(Exception):
     """Root of all errors of this package."""
+
+
+class AnthologyWarning(UserWarning):
+    """Something was done, but not all of it as asked; the message says what is short and by how much."""
 
 
 class UnknownNameError(AnthologyError, LookupError):

@@ -2,7 +2,8 @@
 
 The weight of a pair is the product over traits of the probability that the persona has the respondent's level
 (Anthology, Moon et al. 2024, section 3.3). It is computed in log space with a floor, once for each distinct profile of
-respondents. A respondent's unknown level and a persona's missing annotation count as uniform, and are counted.
+respondents. A respondent's unknown level and a persona's missing annotation count as uniform, and are counted. Draws
+and ties follow seed and ids alone, so that neither the order of the personas nor that of the respondents matters.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
-from anthology_hub.schema import MISSING, Codebook, Matching, Persona, Respondents, Role, shipped
-from anthology_hub.weighting import Crosswalk, effective_size
+from anthology_hub.prompts import derive_seed
+from anthology_hub.schema import MISSING, Codebook, Matching, Persona, Respondents, Role
+from anthology_hub.weighting import effective_size
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-METHODS = ("greedy", "optimal", "random")
+METHODS = ("greedy", "optimal", "capacity", "random")
 FLOOR = 1e-4
 """Least probability of a level: keeps an impossible trait from hiding how well the others fit."""
+UNMATCHED = -1
 
 
 class People(Protocol):
@@ -35,6 +39,11 @@ class People(Protocol):
     @property
     def identity(self) -> str:
         """Name and content digest of the collection."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Persona ids."""
         ...
 
     @property
@@ -55,6 +64,24 @@ class People(Protocol):
         ...
 
 
+class Searchable(Protocol):
+    """What semantic affinity needs of a collection; `Anthology` with embeddings has it."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Persona ids."""
+        ...
+
+    @property
+    def scores(self) -> NDArray[np.float64] | None:
+        """Cosine similarities of the last search, in order."""
+        ...
+
+    def search(self, text: str, k: int) -> Searchable:
+        """The `k` personas nearest to a text."""
+        ...
+
+
 def match(
     people: People,
     humans: Respondents,
@@ -63,24 +90,43 @@ def match(
     traits: Sequence[str] | None = None,
     crosswalk: Crosswalk | None = None,
     seed: int = 0,
-    floor: float = FLOOR,
+    floor: float | Mapping[str, float] = FLOOR,
+    importance: Mapping[str, float] | None = None,
+    capacity: int | None = None,
+    top_k: int = 1,
+    affinity: ArrayLike | None = None,
+    affinity_weight: float = 1.0,
+    partial: bool = False,
 ) -> Matching:
     """Cast personas as respondents.
+
+    The paper's matchings (Moon et al. 2024, section 3.3) are `greedy` and `optimal` with all else as it is by default,
+    up to the floor: with `floor` near 0 the objective is theirs, the sum of products of probabilities. Two things of
+    their code are left out: ties that all go to the first persona, and pairs of weight 0 that are assigned at random.
 
     Args:
         people: The personas, usually an `Anthology`, filtered or not.
         humans: The respondents to stand in for; the matching has one role for each, in their order.
         method: `greedy` takes the best persona for each respondent and may take one again and again; `optimal` is the
-            one-to-one assignment of the largest total weight; `random` draws without replacement (the paper's
-            ablation).
-        traits: Traits to match on; all that the crosswalk and the respondents have, if not given.
-        crosswalk: From persona levels to respondent levels; the one that `humans` names, if not given.
-        seed: For `random`, and to break greedy's ties evenly instead of by position.
-        floor: Least probability of a level.
+            one-to-one assignment of the largest total weight; `capacity` is the same with up to `capacity` respondents
+            for each persona; `random` draws without replacement (the paper's ablation).
+        traits: Traits to match on; all that codebook, crosswalk and respondents have, if not given.
+        crosswalk: From persona levels to respondent levels; found by `Crosswalk.between`, if not given.
+        seed: For `random`, for `top_k`, and to break ties evenly.
+        floor: Least probability of a level, above 0 and below 1; one for all traits, or trait -> floor for some.
+        importance: Trait -> exponent of its probability, 0 or more, 1 if not named; 0 leaves the trait out.
+        capacity: Most respondents of one persona, for `capacity`.
+        top_k: For `greedy`: take a random one of so many best personas, drawn for each respondent.
+        affinity: How near each respondent and persona are otherwise, shape (respondents, personas), as from
+            `affinities`; times `affinity_weight` it is added to the log weight.
+        affinity_weight: What an affinity of 1 counts as, in nats.
+        partial: Whether respondents for whom no persona is left may go without a role. Those of least total weight do;
+            `diagnostics["unmatched_respondents"]` counts them, `diagnose` names them.
 
     Raises:
         EmptyError: If there is nobody to match.
-        OptionError: If a one-to-one method has fewer personas than respondents, or the method is unknown.
+        OptionError: If there are fewer seats than respondents, or an option is unknown, out of range or of another
+            method.
         UnknownNameError: If a trait is unknown.
 
     Example:
@@ -91,37 +137,32 @@ def match(
     """
     if not len(people) or not len(humans):
         raise EmptyError(f"cannot match {len(humans)} respondents with {len(people)} personas: both need at least one")
-    if method not in METHODS:
-        raise OptionError(f"unknown matching method {method!r}: allowed are {', '.join(METHODS)}")
-    if method != "greedy" and len(people) < len(humans):
-        raise OptionError(
-            f"method {method!r} is one-to-one and needs at least as many personas as respondents, but there are "
-            f"{len(people)} for {len(humans)}: take fewer respondents, more personas, or method 'greedy'"
-        )
-    if crosswalk is None and not humans.crosswalk:
-        raise OptionError(
-            f"{humans.name} has no crosswalk from persona levels to its own: give crosswalk=, or --crosswalk (one is "
-            f"drafted by `anthology-hub humans map`); shipped are {', '.join(shipped('crosswalks'))}"
-        )
-    crosswalk = (crosswalk or Crosswalk.load(humans.crosswalk)).onto(humans.levels)
-    names = _matched_traits(traits, crosswalk, humans)
-    tables = {name: crosswalk.apply(name, people.distribution(name), people.codebook) for name in names}
-    log_weights, unannotated = log_weight_matrix(tables, {n: humans.codes[n] for n in names}, floor=floor)
-    chosen = _choose(log_weights, method, seed=seed)
-    best = log_weights[np.arange(len(humans)), chosen]
-    roles = _roles(people, humans, chosen, best)
-    missing = sum(int((humans.codes[name] == MISSING).sum()) for name in names)
-    zero = _zero_pairs(tables, humans, names, chosen)
+    _check_method(people, humans, method, capacity=capacity, top_k=top_k, partial=partial)
+    tables = trait_tables(people, humans, traits=traits, crosswalk=crosswalk)
+    _check_named(tables, floor=floor, importance=importance or {})
+    tables = {name: table for name, table in tables.items() if (importance or {}).get(name, 1) > 0}
+    if not tables:
+        raise OptionError("no trait to match on: every trait has importance 0, give one of them more")
+    codes = {name: humans.codes[name] for name in tables}
+    log_weights, unannotated = log_weight_matrix(tables, codes, floor=floor, importance=importance)
+    if affinity is not None:
+        log_weights += _semantic(affinity, log_weights.shape, affinity_weight)
+    chosen = _choose(log_weights, (humans.ids, people.ids), method, seed=seed, capacity=capacity, top_k=top_k)
+    rows = np.flatnonzero(chosen != UNMATCHED)
+    best = log_weights[rows, chosen[rows]]
+    missing = sum(int((column == MISSING).sum()) for column in codes.values())
     counts = {"unannotated_levels": float(unannotated), "unknown_respondent_levels": float(missing)}
-    diagnostics = {**_diagnostics(best, chosen, zero), **counts}
+    left_out = {"unmatched_respondents": float(len(humans) - len(rows))} if partial else {}
+    fit = level_probs(tables, {name: column[rows] for name, column in codes.items()}, chosen[rows])
     return Matching(
-        roles=roles,
+        roles=_roles(people, humans, rows, (chosen[rows], best)),
         method=method,
-        traits=tuple(names),
+        traits=tuple(tables),
         collection=people.identity,
         origin=people.origin,
         humans=humans.name,
-        diagnostics=diagnostics,
+        diagnostics={**figures(best, chosen[rows], fit), **counts, **left_out},
+        codebook=people.codebook.coded(humans.levels),
     )
 
 
@@ -135,8 +176,9 @@ def unmatched(humans: Respondents, codebook: Codebook | None = None) -> Matching
     """
     if not len(humans):
         raise EmptyError("there are no respondents to stand in for")
-    roles = _roles(codebook or Codebook.load("starter"), humans, None, None)
-    return Matching(roles=roles, method="none", humans=humans.name)
+    codebook = codebook or Codebook.load("starter")
+    roles = _roles(codebook, humans, np.arange(len(humans)))
+    return Matching(roles=roles, method="none", humans=humans.name, codebook=codebook.coded(humans.levels))
 
 
 def as_themselves(people: People) -> Matching:
@@ -160,91 +202,127 @@ def as_themselves(people: People) -> Matching:
         told = {
             trait.name: trait.sentence(known[trait.name]) for trait in people.codebook.traits if trait.name in known
         }
-        roles.append(Role(respondent_id=persona.persona_id, weight=1.0, traits=told, persona=persona))
-    return Matching(roles=tuple(roles), method="itself", collection=people.identity, origin=people.origin)
+        roles.append(Role(respondent_id=persona.persona_id, weight=1.0, traits=told, levels=known, persona=persona))
+    return Matching(
+        roles=tuple(roles),
+        method="itself",
+        collection=people.identity,
+        origin=people.origin,
+        codebook=people.codebook,
+    )
 
 
-def log_weight_matrix(
-    tables: Mapping[str, NDArray[np.float64]], codes: Mapping[str, NDArray[np.int16]], *, floor: float = FLOOR
-) -> tuple[NDArray[np.float64], int]:
-    """Compute log weights of all pairs.
+def affinities(people: Searchable, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return how near texts about respondents come to each persona's backstory, by the vectors of the collection.
 
     Args:
-        tables: Trait -> probabilities, shape (personas, levels); a row of NaN means no annotation.
-        codes: Trait -> level of each respondent, shape (respondents,); MISSING means unknown.
-        floor: Least probability, above 0 and below 1.
+        people: A collection with embeddings.
+        texts: One for each respondent; equal ones are searched once.
 
     Returns:
-        Log weights, shape (respondents, personas), and the number of missing annotations that were taken as uniform.
+        Cosine similarity of the best passage, -1 to 1, shape (texts, personas), to give as `match(affinity=...)`.
 
     Raises:
-        OptionError: If the floor is out of range.
+        DataError: If the collection has no embeddings.
+        OptionError: If a text is empty.
 
     Example:
-        >>> table = {"region": np.array([[1.0, 0.0], [0.25, 0.75]])}
-        >>> weights, _ = log_weight_matrix(table, {"region": np.array([1, 0])}, floor=1e-4)
-        >>> np.exp(weights).round(4).tolist()
-        [[0.0001, 0.75], [1.0, 0.25]]
+        >>> from anthology_hub import Anthology
+        >>> people = Anthology.load("starter").sample(6)
+        >>> affinities(people, ["grew up on a farm", "plays in a band", "grew up on a farm"]).shape
+        (3, 6)
     """
-    if not 0 < floor < 1:
-        raise OptionError(f"floor must be above 0 and below 1, got {floor}")
-    profiles, inverse = np.unique(np.stack([codes[name] for name in tables], axis=1), axis=0, return_inverse=True)
-    total = np.zeros((len(profiles), len(next(iter(tables.values())))))
-    unannotated = 0
-    for at, table in enumerate(tables.values()):
-        blank = np.asarray(np.isnan(table).any(axis=1))
-        unannotated += int(blank.sum())
-        levels = table.shape[1]
-        filled = np.where(blank[:, None], 1 / levels, table)
-        # The extra last column answers code MISSING (-1): an unknown level is uniform over the levels.
-        logs = np.log(np.maximum(np.column_stack([filled, np.full(len(filled), 1 / levels)]), floor))
-        total += logs.T[profiles[:, at]]
-    return total[inverse.ravel()], unannotated
+    place = {persona_id: at for at, persona_id in enumerate(people.ids)}
+    rows = {}
+    for text in dict.fromkeys(texts):
+        found = people.search(text, len(place))
+        rows[text] = np.empty(len(place))
+        rows[text][[place[persona_id] for persona_id in found.ids]] = found.scores
+    return np.array([rows[text] for text in texts])
 
 
-def _matched_traits(wanted: Sequence[str] | None, crosswalk: Crosswalk, humans: Respondents) -> list[str]:
-    possible = [name for name in crosswalk.traits if name in humans.levels]
-    if wanted is None:
-        wanted = possible
+def trait_tables(
+    people: People, humans: Respondents, *, traits: Sequence[str] | None = None, crosswalk: Crosswalk | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Return the personas' probabilities of the respondents' levels.
+
+    Args:
+        people: The personas.
+        humans: The respondents.
+        traits: Which; all that codebook, crosswalk and respondents have, if not given.
+        crosswalk: As in `match`.
+
+    Returns:
+        Trait -> probabilities, shape (personas, levels of the respondents); a row of NaN means no annotation.
+
+    Raises:
+        OptionError: If there is no crosswalk or no trait.
+        UnknownNameError: If a trait is not on both sides.
+
+    Example:
+        >>> from anthology_hub import Anthology, Respondents
+        >>> tables = trait_tables(Anthology.load("starter"), Respondents.load("gss-2018"), traits=["race"])
+        >>> tables["race"].shape
+        (150, 3)
+    """
+    walk = (crosswalk or Crosswalk.between(people.codebook, humans)).onto(humans.levels)
+    ours = {trait.name for trait in people.codebook.traits}
+    possible = [name for name in walk.traits if name in humans.levels and name in ours]
+    wanted = possible if traits is None else list(traits)
     for name in wanted:
         if name not in possible:
             raise UnknownNameError(f"trait shared by personas and {humans.name}", name, possible)
     if not wanted:
         raise OptionError(f"no trait to match on: choose from {', '.join(possible) or 'none, the two share no trait'}")
-    return list(wanted)
+    return {name: walk.apply(name, people.distribution(name), people.codebook) for name in wanted}
 
 
-def _choose(log_weights: NDArray[np.float64], method: str, *, seed: int) -> NDArray[np.intp]:
-    rng = np.random.default_rng(seed)
-    people = log_weights.shape[1]
-    if method == "random":
-        return rng.permutation(people)[: len(log_weights)]
-    if method == "optimal":
-        from scipy.optimize import linear_sum_assignment
+def level_probs(
+    tables: Mapping[str, NDArray[np.float64]], codes: Mapping[str, NDArray[np.int16]], chosen: NDArray[np.intp]
+) -> dict[str, NDArray[np.float64]]:
+    """Return how probably the persona of each pair has the respondent's level.
 
-        # The objective is the sum of weights, not of logs; the scale cancels and keeps tiny products apart from zero.
-        scale = log_weights.max(axis=None)
-        return np.asarray(linear_sum_assignment(np.exp(log_weights - scale), maximize=True)[1], dtype=np.intp)
-    # Ties that are exact in the products may differ by rounding in the logs: compare after rounding. One is drawn, so
-    # that equal personas share the work instead of the first one doing all of it.
-    ties = (np.flatnonzero(weights == weights.max()) for weights in log_weights.round(9))
-    return np.array([tied[rng.integers(len(tied))] for tied in ties], dtype=np.intp)
+    Args:
+        tables: As from `trait_tables`.
+        codes: Trait -> level of the respondent of each pair, shape (pairs,).
+        chosen: Position of the persona of each pair, shape (pairs,).
 
+    Returns:
+        Trait -> probability, shape (pairs,); NaN where either side is not known.
 
-def _zero_pairs(
-    tables: Mapping[str, NDArray[np.float64]], humans: Respondents, names: Sequence[str], chosen: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    zero = np.zeros(len(chosen), dtype=bool)
-    for name in names:
-        codes = humans.codes[name]
-        zero |= (codes != MISSING) & (tables[name][chosen, codes] == 0)
-    return zero
-
-
-def _diagnostics(best: NDArray[np.float64], chosen: NDArray[np.intp], zero: NDArray[np.bool_]) -> dict[str, float]:
-    uses = np.unique(chosen, return_counts=True)[1]
+    Example:
+        >>> table = {"region": np.array([[1.0, 0.0], [0.25, 0.75]])}
+        >>> level_probs(table, {"region": np.array([1, -1], dtype=np.int16)}, np.array([1, 0]))["region"].tolist()
+        [0.75, nan]
+    """
     return {
-        "mean_weight": float(np.exp(best).mean()),
+        name: np.where(codes[name] == MISSING, np.nan, table[chosen, codes[name]]) for name, table in tables.items()
+    }
+
+
+def figures(
+    log_weights: NDArray[np.float64], chosen: NDArray[np.intp], fit: Mapping[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """Return how well pairs fit in all, and how evenly the personas are used.
+
+    Args:
+        log_weights: Of each pair, shape (pairs,).
+        chosen: Position of the persona of each pair, shape (pairs,).
+        fit: As from `level_probs`.
+
+    Returns:
+        mean_weight; zero_weight_share (pairs with an impossible trait); distinct_personas; maximum_reuse;
+        effective_personas (Kish, over the uses).
+
+    Example:
+        >>> found = figures(np.log([0.5, 0.25]), np.array([7, 7]), {"age": np.array([0.5, 0.0])})
+        >>> found["mean_weight"], found["zero_weight_share"], found["maximum_reuse"]
+        (0.375, 0.5, 2.0)
+    """
+    uses = np.unique(chosen, return_counts=True)[1]
+    zero = np.any([probs == 0 for probs in fit.values()], axis=0)
+    return {
+        "mean_weight": float(np.exp(log_weights).mean()),
         "zero_weight_share": float(zero.mean()),
         "distinct_personas": float(len(uses)),
         "maximum_reuse": float(uses.max()),
@@ -252,34 +330,184 @@ def _diagnostics(best: NDArray[np.float64], chosen: NDArray[np.intp], zero: NDAr
     }
 
 
+def log_weight_matrix(
+    tables: Mapping[str, NDArray[np.float64]],
+    codes: Mapping[str, NDArray[np.int16]],
+    *,
+    floor: float | Mapping[str, float] = FLOOR,
+    importance: Mapping[str, float] | None = None,
+) -> tuple[NDArray[np.float64], int]:
+    """Compute log weights of all pairs.
+
+    Args:
+        tables: Trait -> probabilities, shape (personas, levels); a row of NaN means no annotation.
+        codes: Trait -> level of each respondent, shape (respondents,); MISSING means unknown.
+        floor: Least probability, above 0 and below 1; or trait -> floor, FLOOR for those not named.
+        importance: Trait -> exponent, 0 or more; 1 for those not named.
+
+    Returns:
+        Log weights, shape (respondents, personas), and the number of missing annotations that were taken as uniform.
+
+    Raises:
+        OptionError: If a floor or an exponent is out of range.
+
+    Example:
+        >>> table = {"region": np.array([[1.0, 0.0], [0.25, 0.75]])}
+        >>> weights, _ = log_weight_matrix(table, {"region": np.array([1, 0])}, floor=1e-4)
+        >>> np.exp(weights).round(4).tolist()
+        [[0.0001, 0.75], [1.0, 0.25]]
+    """
+    floors = dict(floor) if isinstance(floor, Mapping) else dict.fromkeys(tables, floor)
+    exponents = dict(importance or {})
+    _check_ranges(floors, exponents)
+    profiles, inverse = np.unique(np.stack([codes[name] for name in tables], axis=1), axis=0, return_inverse=True)
+    total = np.zeros((len(profiles), len(next(iter(tables.values())))))
+    unannotated = 0
+    for at, (name, table) in enumerate(tables.items()):
+        blank = np.asarray(np.isnan(table).any(axis=1))
+        unannotated += int(blank.sum())
+        levels = table.shape[1]
+        filled = np.where(blank[:, None], 1 / levels, table)
+        # The extra last column answers code MISSING (-1): an unknown level is uniform over the levels.
+        whole = np.column_stack([filled, np.full(len(filled), 1 / levels)])
+        logs = np.log(np.maximum(whole, floors.get(name, FLOOR)))
+        total += exponents.get(name, 1.0) * logs.T[profiles[:, at]]
+    return total[inverse.ravel()], unannotated
+
+
+def _check_method(
+    people: People, humans: Respondents, method: str, *, capacity: int | None, top_k: int, partial: bool
+) -> None:
+    if method not in METHODS:
+        raise OptionError(f"unknown matching method {method!r}: allowed are {', '.join(METHODS)}")
+    if (capacity is None) == (method == "capacity") or (capacity is not None and capacity < 1):
+        raise OptionError(
+            f"capacity is the most respondents of one persona, 1 or more, and goes with method 'capacity' alone: got "
+            f"capacity {capacity} with method {method!r}"
+        )
+    if not 1 <= top_k <= len(people) or (top_k > 1 and method != "greedy"):
+        raise OptionError(
+            f"top_k must be 1 to {len(people)}, the number of personas, and above 1 with method 'greedy' alone: got "
+            f"top_k {top_k} with method {method!r}"
+        )
+    if method != "greedy" and not partial and len(people) * (capacity or 1) < len(humans):
+        kind = f"gives a persona {capacity} respondents at most" if capacity else "is one-to-one"
+        raise OptionError(
+            f"method {method!r} {kind} and needs at least as many {'seats' if capacity else 'personas'} as "
+            f"respondents, but there are {len(people) * (capacity or 1)} for {len(humans)}: take fewer respondents, "
+            f"more personas, partial=True to leave some out, or method 'greedy'"
+        )
+
+
+def _check_named(
+    tables: Mapping[str, object], *, floor: float | Mapping[str, float], importance: Mapping[str, float]
+) -> None:
+    for what, named in (("floor", floor if isinstance(floor, Mapping) else {}), ("importance", importance)):
+        for name in named:
+            if name not in tables:
+                raise UnknownNameError(f"trait with a given {what}", name, tables)
+    _check_ranges(dict(floor) if isinstance(floor, Mapping) else {"every trait": floor}, importance)
+
+
+def _check_ranges(floors: Mapping[str, float], exponents: Mapping[str, float]) -> None:
+    for name, floor in floors.items():
+        if not 0 < floor < 1:
+            raise OptionError(f"floor must be above 0 and below 1, got {floor} for {name}")
+    for name, exponent in exponents.items():
+        if not 0 <= exponent < np.inf:
+            raise OptionError(f"importance must be 0 or more and finite, got {exponent} for {name}")
+
+
+def _semantic(affinity: ArrayLike, shape: tuple[int, ...], weight: float) -> NDArray[np.float64]:
+    values = np.asarray(affinity, dtype=np.float64)
+    if values.shape != shape or not np.isfinite(values).all():
+        raise OptionError(
+            f"affinity must be finite numbers of shape {shape}, respondents by personas, got shape {values.shape}: "
+            "make it of the same personas and respondents, in their order"
+        )
+    if not 0 <= weight < np.inf:
+        raise OptionError(f"affinity_weight must be 0 or more and finite, got {weight}")
+    return weight * values
+
+
+def _choose(
+    log_weights: NDArray[np.float64],
+    ids: tuple[Sequence[str], Sequence[str]],
+    method: str,
+    *,
+    seed: int,
+    capacity: int | None,
+    top_k: int,
+) -> NDArray[np.intp]:
+    """Return the persona of each respondent, or UNMATCHED."""
+    # All is done in an order that seed and ids alone decide: ties that go by position are then random, but repeatable.
+    rows, columns = (_shuffled(names, seed, side) for names, side in zip(ids, ("respondent", "persona"), strict=True))
+    # Ties that are exact in the products may differ by rounding in the logs.
+    weights = log_weights[np.ix_(rows, columns)].round(9)
+    if method == "random":
+        matched = picked = np.arange(min(weights.shape))
+    elif method == "greedy" or len(rows) <= (capacity or 1):
+        draws = [derive_seed(seed, ids[0][row], "greedy") for row in rows]
+        matched, picked = np.arange(len(rows)), _greedy(weights, draws, top_k)
+    else:
+        matched, picked = _assigned(weights, capacity or 1)
+    chosen = np.full(len(rows), UNMATCHED)
+    chosen[rows[matched]] = columns[picked]
+    return chosen
+
+
+def _shuffled(names: Sequence[str], seed: int, side: str) -> NDArray[np.intp]:
+    return np.argsort([derive_seed(seed, name, side) for name in names], kind="stable")
+
+
+def _greedy(weights: NDArray[np.float64], draws: Sequence[int], top_k: int) -> NDArray[np.intp]:
+    """Draw a rank, and then one of those who share the weight of that rank: so all ties are drawn evenly."""
+    found = []
+    for row, number in zip(weights, draws, strict=True):
+        number, rank = divmod(number, top_k)
+        tied = np.flatnonzero(row == (np.partition(row, -rank - 1)[-rank - 1] if rank else row.max()))
+        found.append(tied[number % len(tied)])
+    return np.array(found, dtype=np.intp)
+
+
+def _assigned(weights: NDArray[np.float64], capacity: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    from scipy.optimize import linear_sum_assignment
+
+    # The objective is the sum of weights, not of logs; the scale cancels and keeps tiny products apart from zero.
+    value = np.exp(weights - weights.max(axis=None))
+    rows, seats = linear_sum_assignment(np.repeat(value, capacity, axis=1) if capacity > 1 else value, maximize=True)
+    return rows, seats // capacity
+
+
 def _roles(
     people: People | Codebook,
     humans: Respondents,
-    chosen: NDArray[np.intp] | None,
-    best: NDArray[np.float64] | None,
+    rows: NDArray[np.intp],
+    pairs: tuple[NDArray[np.intp], NDArray[np.float64]] | None = None,
 ) -> tuple[Role, ...]:
+    """Roles of the respondents at some rows; `pairs` are their personas and log weights."""
     codebook = people if isinstance(people, Codebook) else people.codebook
     cache: dict[int, Persona] = {}
     roles = []
-    for row, respondent in enumerate(humans.ids):
-        persona = None
-        if chosen is not None and not isinstance(people, Codebook):
-            at = int(chosen[row])
-            persona = cache.setdefault(at, people[at])
+    for number, row in enumerate(rows.tolist()):
+        persona, known = None, humans.traits_of(row)
+        if pairs is not None and not isinstance(people, Codebook):
+            at = int(pairs[0][number])
+            persona = cache[at] if at in cache else cache.setdefault(at, people[at])
         roles.append(
             Role(
-                respondent_id=respondent,
+                respondent_id=humans.ids[row],
                 weight=1.0 if humans.weights is None else float(humans.weights[row]),
-                traits=_sentences(codebook, humans, row),
+                traits=_sentences(codebook, known),
+                levels={trait.name: known[trait.name] for trait in codebook.traits if trait.name in known},
                 persona=persona,
-                log_weight=0.0 if best is None else float(best[row]),
+                log_weight=0.0 if pairs is None else float(pairs[1][number]),
             )
         )
     return tuple(roles)
 
 
-def _sentences(codebook: Codebook, humans: Respondents, row: int) -> dict[str, str]:
-    known = humans.traits_of(row)
+def _sentences(codebook: Codebook, known: Mapping[str, str]) -> dict[str, str]:
     return {
         trait.name: trait.sentence(level) if level in trait.levels else trait.bio.format(level)
         for trait in codebook.traits

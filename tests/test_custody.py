@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anthology_hub import Respondents, Survey, custody, hub
+from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.errors import DataError, IntegrityError, OptionError
 from anthology_hub.schema import MISSING
-from anthology_hub.weighting import Crosswalk
 
 MINI = Survey.load("bfi").select(["C1", "C2"])
 

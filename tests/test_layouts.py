@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthology_hub import Respondents
+from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
 from anthology_hub.layouts import KINDS, read_layout, recognise
 from anthology_hub.layouts.sourcing import chosen
 from anthology_hub.schema import MISSING, Codebook, read_shipped
-from anthology_hub.weighting import Crosswalk
 from tests.human_files import GSS_ITEMS, QUALTRICS_SURVEY, draw_gss, write_gss, write_pew_sav, write_qualtrics
 
 CROSSWALKS = ["pew-w34", "pew-w92", "opinionqa", "twin-2k-500", "wvs-7"]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthology_hub import Codebook
+from anthology_hub.crosswalks import Crosswalk, trait_levels
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.schema import Trait, read_shipped
 from anthology_hub.suggestions import ASSUMED, THRESHOLD, suggest
-from anthology_hub.weighting import Crosswalk, trait_levels
 
 STARTER = Codebook.load("starter")
 

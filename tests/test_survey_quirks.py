@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from anthology_hub.cli import main
+from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.errors import DataError
 from anthology_hub.humans import Respondents
 from anthology_hub.margins import Margins
@@ -22,7 +23,6 @@ from anthology_hub.questionnaires.imported import Draft, Item, Option
 from anthology_hub.questionnaires.qsf import read_qsf
 from anthology_hub.schema import Codebook, Condition, Question, Survey
 from anthology_hub.suggestions import suggest
-from anthology_hub.weighting import Crosswalk
 from tests.test_qsf import block, element, question, shown
 
 RNG = np.random.default_rng(11)

@@ -1,20 +1,27 @@
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from ipfn.ipfn import ipfn
+from scipy import optimize, stats
 
-from anthology_hub import Codebook, Respondents, match, schema
-from anthology_hub.errors import DataError, EmptyError, UnknownNameError
-from anthology_hub.humans import sources
-from anthology_hub.schema import MISSING, read_shipped, shipped
-from anthology_hub.weighting import Crosswalk, effective_size, kl_divergence, trait_levels
+from anthology_hub import Anthology, Codebook
+from anthology_hub.crosswalks import target_of
+from anthology_hub.errors import AnthologyWarning, EmptyError, OptionError, UnknownNameError
+from anthology_hub.weighting import (
+    draw,
+    effective_size,
+    inclusion,
+    kl_divergence,
+    named_shares,
+    population,
+    rake,
+    target_shares,
+    traits_in,
+)
 
+SEEDS = st.integers(0, 2**32 - 1)
 POSITIVE = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30)
-SHIPPED = [(name, trait) for name in shipped("crosswalks") for trait in Crosswalk.load(name).traits]
 
 
 @given(POSITIVE, st.floats(1e-6, 1e6))
@@ -50,330 +57,358 @@ def test_kl_divergence_is_infinite_only_where_the_target_lacks_a_level():
     assert kl_divergence([1.0, 0.0], [0.5, 0.5]) == pytest.approx(np.log(2))
 
 
-@pytest.mark.parametrize(("name", "trait"), SHIPPED)
-def test_every_shipped_crosswalk_maps_every_codebook_level_with_rows_that_sum_to_1(name, trait):
-    crosswalk, codebook = Crosswalk.load(name), Codebook.load(name.split("--")[0])
-    levels = codebook.trait(trait).levels
-    matrix = crosswalk.matrix(trait, levels)
-    assert matrix.shape == (len(levels), len(crosswalk.targets[trait])) and (matrix >= 0).all()
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-9)
-    assert set(crosswalk.traits[trait]) == set(levels)
+# -- raking
 
 
-@pytest.mark.parametrize("source", shipped("humans"))
-def test_every_source_of_respondents_names_a_shipped_crosswalk_to_its_own_levels(source):
-    described = read_shipped("humans", source)
-    crosswalk = Crosswalk.load(described["crosswalk"])
-    assert {t: crosswalk.targets[t] for t in crosswalk.traits} == {
-        t: trait_levels(described)[t] for t in crosswalk.traits
-    }
+LEVELS = {"age": 3, "sex": 2, "region": 4}
 
 
-@pytest.mark.parametrize("name", shipped("crosswalks"))
-def test_no_persona_trait_or_level_is_lost_in_silence_by_a_shipped_crosswalk(name):
-    crosswalk, codebook = Crosswalk.load(name), Codebook.load(name.split("--")[0])
-    ours = [trait.name for trait in codebook.traits]
-    assert sorted([*crosswalk.traits, *crosswalk.unmapped]) == sorted(ours)
-    covered = crosswalk.coverage(codebook)
-    assert covered.complete
-    assert {gap.trait for gap in covered.gaps if gap.side == "personas"} == set(crosswalk.unmapped)
-    totals = {}
-    for row in covered.rows:
-        assert row.to in crosswalk.targets[row.trait] and 0 < row.share <= 1
-        totals[row.trait, row.level] = totals.get((row.trait, row.level), 0) + row.share
-    assert set(totals) == {(t, level) for t in crosswalk.traits for level in codebook.trait(t).levels}
-    assert list(totals.values()) == pytest.approx([1] * len(totals), abs=1e-9)
+def uncertain(rng, n, sharpness=0.5):
+    """People whose traits are known by probability."""
+    return {trait: rng.dirichlet(np.full(k, sharpness), n) for trait, k in LEVELS.items()}
 
 
-@pytest.mark.parametrize("name", shipped("crosswalks"))
-def test_a_shipped_crosswalk_is_about_the_source_that_it_names_and_says_what_it_assumes(name):
-    value = read_shipped("crosswalks", name)
-    assert name == f"{value['from']}--{value['to']}" and value["to"] in sources()
-    spread = any(len(shares) > 1 for rows in Crosswalk.load(name).traits.values() for shares in rows.values())
-    assert value["notes"] and (not spread or len(" ".join(value["notes"])) > 40)
+def certain(rng, n):
+    """People whose traits are known, each level at least once."""
+    codes = {t: np.concatenate([np.arange(k), rng.integers(0, k, n - k)]) for t, k in LEVELS.items()}
+    return codes, {trait: np.eye(LEVELS[trait])[column] for trait, column in codes.items()}
 
 
-def test_a_level_that_both_codings_share_keeps_people():
-    for name, trait in SHIPPED:
-        crosswalk = Crosswalk.load(name)
-        for level, shares in crosswalk.traits[trait].items():
-            if level in crosswalk.targets[trait]:
-                assert shares[level] > 0
+def margins_under(probs, weights):
+    """Weighted margins of every trait, and joint ones of age and sex."""
+    single = {trait: weights @ table / weights.sum() for trait, table in probs.items()}
+    return {**single, ("age", "sex"): np.einsum("n,na,ns->as", weights, probs["age"], probs["sex"]) / weights.sum()}
 
 
-def test_applying_a_crosswalk_spreads_probabilities_as_a_sum_written_by_hand():
-    crosswalk, codebook = Crosswalk.load("starter--gss-2018"), Codebook.load("starter")
-    assert codebook.trait("race").levels == ("White", "Black", "Hispanic", "Other")
-    probs = np.array([[0.1, 0.2, 0.7, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=np.float32)
-    expected = [[0.1 + 0.7 * 0.5176, 0.2 + 0.7 * 0.03, 0.7 * 0.4524], [0, 0, 1]]
-    np.testing.assert_allclose(crosswalk.apply("race", probs, codebook), expected, atol=1e-7)
+@given(SEEDS, st.booleans(), st.booleans())
+@settings(max_examples=30)
+def test_with_certain_traits_raking_is_what_a_library_of_proportional_fitting_finds(seed, joint, with_base):
+    rng = np.random.default_rng(seed)
+    codes, probs = certain(rng, 60)
+    base = rng.uniform(0.5, 2, 60) if with_base else np.ones(60)
+    reachable = margins_under(probs, rng.uniform(0.3, 3, 60))
+    wanted = {key: reachable[key] for key in ([("age", "sex"), "region"] if joint else LEVELS)}
+    table = np.zeros(tuple(LEVELS.values()))
+    np.add.at(table, tuple(codes.values()), base)
+    axes = {"age": [0], "sex": [1], "region": [2], ("age", "sex"): [0, 1]}
+    fitting = ipfn(
+        table.copy(),
+        [share * 60 for share in wanted.values()],
+        [axes[key] for key in wanted],
+        convergence_rate=1e-13,
+        max_iteration=3000,
+        rate_tolerance=0,
+    )
+    expected = base * (fitting.iteration() / np.where(table, table, 1))[tuple(codes.values())]
+    found = rake(probs, wanted, base=base, tolerance=1e-10)
+    np.testing.assert_allclose(found.weights, expected, atol=1e-6)
+    assert found.unmet == {} and found.empty == () and found.n_effective == pytest.approx(effective_size(expected))
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(SHIPPED))
-def test_applying_a_crosswalk_keeps_all_probability_and_passes_missing_annotations_on(seed, place):
-    name, trait = place
-    codebook = Codebook.load("starter")
-    probs = np.random.default_rng(seed).dirichlet(np.ones(len(codebook.trait(trait).levels)), 5).astype(np.float32)
-    probs[2] = np.nan
-    carried = Crosswalk.load(name).apply(trait, probs, codebook)
-    assert np.isnan(carried[2]).all()
-    np.testing.assert_allclose(np.delete(carried, 2, axis=0).sum(axis=1), 1, atol=1e-6)
-    assert (np.delete(carried, 2, axis=0) >= 0).all()
+@given(SEEDS, st.booleans())
+def test_raked_margins_of_uncertain_traits_are_the_wanted_ones_and_no_weights_stay_nearer_to_the_base(seed, joint):
+    rng = np.random.default_rng(seed)
+    probs, base, other = uncertain(rng, 40), rng.uniform(0.5, 2, 40), rng.uniform(0.2, 3, 40)
+    reachable = margins_under(probs, other)
+    wanted = {key: reachable[key] for key in ([("age", "sex"), "region"] if joint else LEVELS)}
+    found = rake(probs, wanted, base=base)
+    assert found.weights.mean() == pytest.approx(1) and (found.weights >= 0).all() and found.unmet == {}
+    for key, share in margins_under(probs, found.weights).items():
+        if key in wanted:
+            np.testing.assert_allclose(share, wanted[key], atol=1e-6)
+            np.testing.assert_allclose(found.margins[key], share, atol=1e-9)
+    base, other = base / base.sum(), other / other.sum()
+    assert kl_divergence(found.weights / 40, base) <= kl_divergence(other, base) + 1e-6
 
 
-def test_the_spread_of_hispanic_is_what_the_panel_file_says(gss_panel_file):
-    table = pd.read_parquet(gss_panel_file)
-    rows = table[(table["wave"] == 2018) & (table["d_hispanic"] > 1) & table["d_race"].notna()]
-    shares = rows.groupby("d_race")["wtssnr"].sum() / rows["wtssnr"].sum()
-    shipped_shares = Crosswalk.load("starter--gss-2018").traits["race"]["Hispanic"]
-    assert shares.tolist() == pytest.approx([shipped_shares[level] for level in ("White", "Black", "Other")], abs=5e-5)
+@given(SEEDS)
+@settings(max_examples=15)
+def test_weights_within_bounds_are_those_that_a_general_optimiser_finds(seed):
+    rng = np.random.default_rng(seed)
+    probs = {"age": rng.dirichlet(np.ones(3), 8)}
+    wanted = rng.uniform(0.75, 1.25, 8) @ probs["age"] / 8
+    wanted /= wanted.sum()
+    best = optimize.minimize(
+        lambda w: (w * np.log(w)).sum(),
+        np.ones(8),
+        jac=lambda w: np.log(w) + 1,
+        bounds=[(0.7, 1.3)] * 8,
+        constraints={"type": "eq", "fun": lambda w: w @ probs["age"] - 8 * wanted, "jac": lambda w: probs["age"].T},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    found = rake(probs, {"age": wanted}, bounds=(0.7, 1.3))
+    np.testing.assert_allclose(found.weights, best.x, atol=1e-4)
+    assert found.unmet == {}
 
 
-def test_an_unmapped_level_is_refused_by_name():
-    crosswalk = Crosswalk.from_dict({"traits": {"sex": {"Male": "M"}}}, {"sex": ("M", "F")}, name="mine")
-    assert crosswalk.matrix("sex", ("Male",)).tolist() == [[1, 0]]
-    with pytest.raises(DataError, match=r"crosswalk 'mine' does not map sex \['Other'\]: add a row for each"):
-        crosswalk.matrix("sex", ("Male", "Other"))
+@given(SEEDS, st.floats(0, 0.9), st.floats(1.1, 10))
+def test_bounds_hold_whether_or_not_the_target_can_be_met(seed, low, high):
+    rng = np.random.default_rng(seed)
+    wanted = {trait: rng.dirichlet(np.ones(k)) for trait, k in LEVELS.items()}
+    found = rake(uncertain(rng, 30), wanted, bounds=(low, high))
+    assert low - 1e-6 <= found.weights.min() and found.weights.max() <= high + 1e-6
+    assert found.weights.mean() == pytest.approx(1)
+    off = {(t, at) for t in LEVELS for at in range(LEVELS[t]) if abs(wanted[t][at] - found.margins[t][at]) > 1e-7}
+    assert set(found.unmet) == off
+
+
+@given(SEEDS)
+def test_the_order_of_people_and_of_targets_changes_no_weight(seed):
+    rng = np.random.default_rng(seed)
+    probs, order = uncertain(rng, 20), rng.permutation(20)
+    wanted = margins_under(probs, rng.uniform(0.5, 2, 20))
+    found = rake(probs, {t: wanted[t] for t in LEVELS}, tolerance=1e-9).weights
+    turned = {t: probs[t][order] for t in reversed(LEVELS)}
+    again = rake(turned, {t: wanted[t] for t in reversed(LEVELS)}, tolerance=1e-9).weights
+    np.testing.assert_allclose(again, found[order], atol=1e-6)
+
+
+def test_people_who_have_the_margins_already_keep_their_weights():
+    probs, base = uncertain(np.random.default_rng(1), 25), np.linspace(0.5, 1.5, 25)
+    found = rake(probs, margins_under(probs, base), base=base * 7)
+    np.testing.assert_allclose(found.weights, base, atol=1e-12)
+    assert found.iterations == 0
+
+
+def test_an_uncertain_trait_counts_by_its_probability():
+    probs = {"region": np.array([[0.7, 0.3], [0.2, 0.8]])}
+    found = rake(probs, {"region": [0.5, 0.5]})
+    # 0.7 w + 0.2 (2 - w) = 1
+    assert found.weights.tolist() == pytest.approx([1.2, 0.8])
+
+
+def test_an_unknown_trait_counts_as_uniform_and_is_counted():
+    probs = {"region": np.array([[1.0, 0.0], [np.nan, np.nan], [0.0, 1.0]]), "sex": np.full((3, 2), 0.5)}
+    found = rake(probs, {"region": [0.75, 0.25]})
+    uniform = rake({"region": np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}, {"region": [0.75, 0.25]})
+    assert found.weights.tolist() == uniform.weights.tolist()
+    assert found.unannotated == {"region": 1, "sex": 0}
+
+
+def test_a_cell_that_nobody_is_in_is_named_and_the_others_share_what_is_left():
+    found = rake({"region": np.eye(3)[[0, 0, 1, 1]]}, {"region": [0.2, 0.3, 0.5]})
+    assert found.empty == (("region", 2),) and found.margins["region"].tolist() == pytest.approx([0.4, 0.6, 0])
+    assert list(found.unmet) == [("region", 2), ("region", 1), ("region", 0)]
+    assert list(found.unmet.values()) == pytest.approx([0.5, -0.3, -0.2])
+    lost = rake({"region": np.eye(3)[[0, 0, 0, 1]]}, {"region": [0, 0, 1]})
+    assert lost.empty == (("region", 2),) and lost.weights.tolist() == [1, 1, 1, 1]
+
+
+def test_a_joint_cell_that_nobody_is_in_is_named_by_both_levels():
+    probs = {"age": np.eye(2)[[0, 0, 1]], "sex": np.eye(2)[[0, 1, 0]]}
+    found = rake(probs, {("age", "sex"): [[0.25, 0.25], [0.25, 0.25]]})
+    assert found.empty == ((("age", "sex"), (1, 1)),)
+    assert found.unmet[("age", "sex"), (1, 1)] == 0.25 and found.margins["age", "sex"].shape == (2, 2)
+
+
+def test_a_target_out_of_reach_is_met_as_nearly_as_can_be_and_says_by_how_much():
+    probs = {"region": np.array([[0.7, 0.3], [0.5, 0.5], [0.5, 0.5]])}
+    found = rake(probs, {"region": [0.9, 0.1]})
+    assert found.margins["region"].tolist() == pytest.approx([0.7, 0.3], abs=1e-3)
+    assert found.unmet["region", 0] == pytest.approx(0.2, abs=1e-3) and found.n_effective == pytest.approx(1, abs=0.01)
+    spread = rake(probs, {"region": [0.9, 0.1]}, bounds=(0.5, 2))
+    assert spread.weights.tolist() == pytest.approx([2, 0.5, 0.5], abs=1e-3)
+    assert spread.unmet["region", 0] == pytest.approx(0.9 - 1.9 / 3, abs=1e-3)
+
+
+def test_targets_that_contradict_each_other_are_met_halfway():
+    probs = {"age": np.eye(2)[[0, 0, 1, 1]], "young": np.eye(2)[[0, 0, 1, 1]]}
+    found = rake(probs, {"age": [0.6, 0.4], "young": [0.4, 0.6]})
+    assert found.margins["age"].tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert found.unmet["age", 0] == pytest.approx(0.1, abs=1e-4)
+    assert found.unmet["young", 0] == pytest.approx(-0.1, abs=1e-4)
+
+
+@given(SEEDS)
+def test_shares_of_samples_in_single_precision_are_raked_exactly(seed):
+    rng = np.random.default_rng(seed)
+    counts = {trait: rng.multinomial(40, rng.dirichlet(np.ones(k)), 50) for trait, k in LEVELS.items()}
+    probs = {trait: (found / 40).astype(np.float32) for trait, found in counts.items()}
+    exact = {trait: found / 40 for trait, found in counts.items()}
+    wanted = margins_under(exact, rng.uniform(0.5, 2, 50))
+    assert rake(probs, {trait: wanted[trait] for trait in LEVELS}, tolerance=1e-6).unmet == {}
+
+
+def test_too_few_steps_are_no_silent_failure():
+    probs = uncertain(np.random.default_rng(3), 30)
+    found = rake(probs, {"age": [0.6, 0.3, 0.1]}, max_iterations=1)
+    assert found.iterations == 2 and set(found.unmet) <= {("age", 0), ("age", 1), ("age", 2)} and found.unmet
+
+
+HALVES = {"sex": np.array([[1.0, 0.0], [0.0, 1.0]])}
 
 
 @pytest.mark.parametrize(
-    "shares", [{"M": 0.5}, {"M": 0.5, "F": 0.6}, {"M": 1.5, "F": -0.5}, {}, "Q", {"M": 0.5, "Q": 0.5}]
+    ("targets", "options", "error", "message"),
+    [
+        ({}, {}, EmptyError, "needs people, and a target for at least one of their traits"),
+        ({"sec": [0.5, 0.5]}, {}, UnknownNameError, "unknown trait of the target 'sec': did you mean 'sex'"),
+        ({"sex": [0.5, 0.4]}, {}, OptionError, r"shares of 'sex' must be 0 or more and sum to 1, got .*, sum 0.9"),
+        ({"sex": [1.5, -0.5]}, {}, OptionError, r"must be 0 or more and sum to 1, got \[1.5, -0.5\]"),
+        ({"sex": [np.nan, 1]}, {}, OptionError, "must be 0 or more and sum to 1"),
+        ({"sex": [0.2, 0.3, 0.5]}, {}, OptionError, r"a share for each of \(2,\) levels, got \(3,\)"),
+        ({"sex": [0.5, 0.5]}, {"bounds": (1.5, 2)}, OptionError, r"around the mean weight, which is 1, got \(1.5, 2\)"),
+        ({"sex": [0.5, 0.5]}, {"base": [1, 0]}, OptionError, "base must be 2 positive weights, got .* leave out who"),
+        ({"sex": [0.5, 0.5]}, {"base": [1]}, OptionError, "base must be 2 positive weights"),
+        ({"sex": [0.5, 0.5]}, {"tolerance": 0}, OptionError, "tolerance must be above 0 .* got 0, 100"),
+        ({"sex": [0.5, 0.5]}, {"max_iterations": 0}, OptionError, "max_iterations at least 1, got 1e-07, 0"),
+    ],
 )
-def test_shares_that_are_no_distribution_over_the_survey_levels_are_refused_with_the_levels(shares):
-    with pytest.raises(DataError, match=r"crosswalk 'mine', sex 'Male': shares .* sum to 1 over the levels M, F"):
-        Crosswalk.from_dict({"traits": {"sex": {"Male": shares}}}, {"sex": ("M", "F")}, name="mine")
+def test_what_cannot_be_raked_is_refused_with_the_value_and_the_range(targets, options, error, message):
+    with pytest.raises(error, match=message):
+        rake(HALVES, targets, **options)
 
 
-def test_a_trait_that_the_survey_lacks_is_refused():
-    with pytest.raises(DataError, match=r"crosswalk 'mine', sex 'Male'.*over the levels none"):
-        Crosswalk.from_dict({"traits": {"sex": {"Male": "M"}}}, {"age": ("old",)}, name="mine")
+def test_tables_of_different_people_are_refused():
+    with pytest.raises(OptionError, match=r"must be of the same people, got tables of \[2, 3\] rows"):
+        rake({**HALVES, "age": np.ones((3, 1))}, {"sex": [0.5, 0.5]})
+    with pytest.raises(EmptyError, match="raking needs people"):
+        rake({"sex": np.ones((0, 2))}, {"sex": [0.5, 0.5]})
 
 
-def test_a_crosswalk_of_the_users_loads_from_a_file_and_an_unknown_name_gets_a_suggestion(tmp_path):
-    file = tmp_path / "mine.json"
-    rows = {"Male": "Male", "Female": "Female", "Other": {"Male": 0.25, "Female": 0.75}}
-    file.write_text(json.dumps({"to": "bfi", "traits": {"gender": rows}, "notes": ["Mine."]}))
-    crosswalk = Crosswalk.load(str(file))
-    assert crosswalk.matrix("gender", ("Other",)).tolist() == [[0.25, 0.75]] and crosswalk.notes == ("Mine.",)
-    with pytest.raises(UnknownNameError, match=r"'starter--gss2018': did you mean 'starter--gss-2018'"):
-        Crosswalk.load("starter--gss2018")
+# -- targets and drawing
 
 
-def test_trait_levels_are_codes_then_bins_or_the_listed_order_without_doubles():
-    source = {
-        "traits": {
-            "party": {"codes": {"0": "D", "1": "D", "2": "R"}},
-            "age": {"bins": [{"level": "young"}, {"level": "old"}]},
-            "race": {"codes": {"1": "W", "3": "O"}, "levels": ["W", "H", "O"]},
-        }
+def test_a_target_names_levels_and_what_it_does_not_name_has_no_share():
+    codebook = Codebook.load("starter")
+    found = target_shares({("gender", "region"): {("Male", "South"): 0.25, ("Female", "West"): 0.75}}, codebook)
+    assert found["gender", "region"].tolist() == [[0, 0, 0.25, 0], [0, 0, 0, 0.75], [0, 0, 0, 0]]
+    named = named_shares(found["gender", "region"], ("gender", "region"), codebook)
+    assert {cell: share for cell, share in named.items() if share} == {
+        ("Male", "South"): 0.25,
+        ("Female", "West"): 0.75,
     }
-    assert trait_levels(source) == {"party": ("D", "R"), "age": ("young", "old"), "race": ("W", "H", "O")}
-    assert trait_levels({}) == {}
+    assert traits_in({("gender", "region"): 0, "age": 0, "region": 0}) == ["gender", "region", "age"]
 
 
-def test_the_levels_of_loaded_respondents_are_the_targets_of_their_crosswalk(gss):
-    for humans in (gss, Respondents.load("bfi")):
-        crosswalk = Crosswalk.load(humans.crosswalk)
-        assert {trait: humans.levels[trait] for trait in crosswalk.traits} == dict(crosswalk.targets)
+@given(POSITIVE, st.data())
+def test_inclusion_is_proportional_to_weight_up_to_certainty_and_sums_to_n(weights, data):
+    n = data.draw(st.integers(1, len(weights)))
+    chance = inclusion(weights, n)
+    assert chance.sum() == pytest.approx(n) and (chance > 0).all() and chance.max() <= 1
+    rest = chance < 1
+    ratio = chance[rest] / np.array(weights)[rest]
+    np.testing.assert_allclose(ratio, ratio[:1].repeat(len(ratio)))
+    assert not rest.any() or np.array(weights)[~rest].min(initial=np.inf) >= np.array(weights)[rest].max() * (1 - 1e-9)
 
 
-# -- files of the user's
-
-MINE = {"traits": {"gender": {"Male": "Man", "Female": "Woman", "Other": {"Man": 0.5, "Woman": 0.5}}}}
-LEVELS = {"targets": {"gender": ["Woman", "Man"]}}
-
-
-def written(tmp_path, **fields):
-    file = tmp_path / "mine.json"
-    file.write_text(json.dumps(fields))
-    return str(file)
-
-
-def test_a_file_may_bring_its_own_target_levels_and_they_count_more_than_a_named_source(tmp_path):
-    crosswalk = Crosswalk.load(written(tmp_path, **MINE, **LEVELS, unmapped=["race"]))
-    assert crosswalk.targets == {"gender": ("Woman", "Man")} and crosswalk.unmapped == ("race",)
-    assert crosswalk.matrix("gender", ("Male", "Other")).tolist() == [[0, 1], [0.5, 0.5]]
-    assert Crosswalk.load(written(tmp_path, to="bfi", **MINE, **LEVELS)).targets == crosswalk.targets
-
-
-@pytest.mark.parametrize("fields", [{}, {"targets": []}, {"targets": {"gender": "Man"}}, {"targets": {"gender": []}}])
-def test_a_file_that_does_not_say_where_it_leads_is_told_both_ways_to_say_it(tmp_path, fields):
-    with pytest.raises(DataError) as caught:
-        Crosswalk.load(written(tmp_path, **MINE, **fields))
-    assert str(caught.value).endswith(
-        "mine.json' does not say which levels it leads to: name a source of respondents under 'to', or list the "
-        'levels, as "targets": {"gender": ["Man", "Woman"]}'
+@given(POSITIVE, st.data())
+def test_a_draw_is_of_n_different_people_and_always_of_those_who_are_certain(weights, data):
+    n, seed = data.draw(st.integers(1, len(weights))), data.draw(SEEDS)
+    chance = inclusion(weights, n)
+    at = draw(chance, np.random.default_rng(seed).permutation(len(weights)), seed=seed)
+    assert (
+        len(set(at.tolist())) == n and (np.diff(at) > 0).all() and set(np.flatnonzero(chance == 1)) <= set(at.tolist())
     )
 
 
-def test_a_source_that_does_not_exist_gets_a_suggestion(tmp_path):
-    with pytest.raises(UnknownNameError, match=r"unknown human 'gss2018': did you mean 'gss-2018'\?"):
-        Crosswalk.load(written(tmp_path, to="gss2018", **MINE))
+def test_people_without_weight_are_drawn_only_where_the_others_are_too_few():
+    chance = inclusion([0.0, 2.0, 2.0, 0.0], 3)
+    assert chance.tolist() == pytest.approx([0.5, 1, 1, 0.5])
+    assert inclusion([0.0, 2.0, 2.0, 0.0], 1).tolist() == pytest.approx([0, 0.5, 0.5, 0], abs=1e-9)
 
 
-def draft(row):
-    return {"traits": {"gender": {"Male": "Man", "Female": row}}, **LEVELS}
+def test_people_are_drawn_as_often_as_their_inclusion_says():
+    chance, times = inclusion([5.0, 1.0, 2.0, 0.5, 3.0], 2), 2000
+    counts = np.zeros(5)
+    for seed in range(times):
+        counts[draw(chance, np.array([3, 0, 2, 4, 1]), seed=seed)] += 1
+    assert (np.abs(counts / times - chance) <= 5 * np.sqrt(chance * (1 - chance) / times) + 1e-12).all()
 
 
-def test_rows_that_are_only_suggested_are_refused_until_the_mark_is_deleted_or_the_user_accepts(tmp_path):
-    suggested = {"to": {"Woman": 0.75, "Man": 0.25}, "suggested": 0.7, "why": "likeness of the labels"}
-    file = written(tmp_path, **draft(suggested))
-    with pytest.raises(DataError, match=r"holds 1 rows that are only suggested, such as gender 'Female': look at each"):
-        Crosswalk.load(file)
-    accepted = Crosswalk.load(file, accept=True)
-    assert accepted.traits["gender"] == {"Male": {"Man": 1.0}, "Female": {"Woman": 0.75, "Man": 0.25}}
-    reviewed = {name: value for name, value in suggested.items() if name != "suggested"}
-    assert Crosswalk.load(written(tmp_path, **draft(reviewed))).traits == accepted.traits
-    assert Crosswalk.load(written(tmp_path, **draft({"to": "Woman"}))).traits["gender"]["Female"] == {"Woman": 1.0}
+# -- samples for a target
+
+TARGET = {
+    "region": {"Northeast": 0.15, "Midwest": 0.3, "South": 0.3, "West": 0.25},
+    ("gender", "age"): {("Female", "65+"): 0.3, ("Male", "65+"): 0.3, ("Female", "30-49"): 0.4},
+}
 
 
-def test_a_target_level_called_suggested_or_to_is_no_mark():
-    levels = {"gender": ("to", "suggested")}
-    crosswalk = Crosswalk.from_dict({"traits": {"gender": {"Male": {"to": 0.5, "suggested": 0.5}}}}, levels, name="odd")
-    assert crosswalk.matrix("gender", ("Male",)).tolist() == [[0.5, 0.5]]
+def test_a_sample_stands_for_its_target_in_every_margin_and_says_how_well(starter):
+    found = starter.sample(20, seed=3, target=TARGET)
+    about = found.representation
+    assert len(set(found.ids)) == 20 and about.unmet == {} and about.told == ""
+    assert about.target["region"] == TARGET["region"]
+    for key, shares in TARGET.items():
+        for cell, share in shares.items():
+            assert about.expected[key][cell] == pytest.approx(share, abs=1e-6)
+            assert about.drawn[key][cell] == pytest.approx(share, abs=0.1)
+    assert sum(about.drawn["gender", "age"].values()) == pytest.approx(1)
+    assert about.drawn["region"] == pytest.approx(found.margins("region"), abs=1e-6)
+    assert 20 <= about.n_effective < 150 and set(about.unannotated) == {"region", "gender", "age"}
+    assert {persona.traits["age"] for persona in found} == {"65+", "30-49"}
 
 
-@pytest.mark.parametrize("accept", [False, True])
-def test_a_level_without_a_row_is_refused_by_name_also_when_all_is_accepted(tmp_path, accept):
-    with pytest.raises(DataError, match=r"has no row yet for gender 'Female': write where each goes, or remove"):
-        Crosswalk.load(written(tmp_path, **draft(None)), accept=accept)
+def test_samples_have_the_expected_shares_in_the_mean(starter):
+    drawn = [
+        starter.sample(20, seed=seed, target={"age": {"18-29": 0.1, "30-49": 0.1, "50-64": 0.1, "65+": 0.7}})
+        for seed in range(60)
+    ]
+    mean = np.mean([found.representation.drawn["age"]["65+"] for found in drawn])
+    assert mean == pytest.approx(0.7, abs=0.01)
+    assert len({tuple(found.ids) for found in drawn}) == 60
 
 
-@pytest.mark.parametrize("traits", [[], {"gender": ["Male"]}, {"gender": "Male"}, 3])
-def test_traits_that_are_no_objects_are_refused_with_an_example(tmp_path, traits):
-    with pytest.raises(DataError, match=r'traits must be an object such as \{"gender": \{"Male": "Man"\}\}, got'):
-        Crosswalk.load(written(tmp_path, traits=traits, **LEVELS))
+def test_the_order_of_a_view_changes_no_sample_and_the_seed_does(starter):
+    turned = starter.score(age="65+")
+    assert turned.ids != starter.ids
+    sample = starter.sample(20, seed=5, target=TARGET)
+    assert set(turned.sample(20, seed=5, target=TARGET).ids) == set(sample.ids)
+    assert starter.sample(20, seed=5, target=TARGET).ids == sample.ids
+    assert set(starter.sample(20, seed=6, target=TARGET).ids) != set(sample.ids)
+    assert starter.representation is None and starter.sample(25).representation is None
 
 
-@pytest.mark.parametrize("shares", [{"Man": float("nan")}, {"Man": True}, {"Man": "1"}, 1, ["Man"]])
-def test_shares_that_are_no_numbers_are_refused(tmp_path, shares):
-    with pytest.raises(DataError, match=r"gender 'Female': shares .* sum to 1 over the levels Woman, Man"):
-        Crosswalk.load(written(tmp_path, **draft(shares)))
+def test_the_population_of_the_codebook_is_a_target_and_what_a_collection_lacks_of_it_is_told(starter):
+    muslims = r"cells of the target cannot be met, the furthest off: .*'Muslim' 0.0% of 0.8%.* among 150 personas"
+    with pytest.warns(AnthologyWarning, match=muslims):
+        found = starter.sample(50, target="population")
+    about = found.representation
+    assert about.unmet["religion", "Muslim"] == pytest.approx(0.008, abs=1e-5)
+    assert about.expected["region"]["South"] == pytest.approx(0.3811, abs=0.001)
+    assert about.target["age"] == pytest.approx(dict(population(starter.codebook)["age"]), abs=1e-3)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.sampled_from(["Man", "to", "suggested"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Man", "to", "suggested", "x"]), inner)
-    ),
-    max_leaves=8,
+def test_a_sample_of_everybody_is_everybody_and_says_what_is_off(starter):
+    with pytest.warns(AnthologyWarning, match="4 cells of the target cannot be met"):
+        found = starter.sample(150, target={"region": {"Northeast": 0.7, "South": 0.1, "West": 0.1, "Midwest": 0.1}})
+    assert found.ids == starter.ids
+    assert found.representation.expected["region"] == pytest.approx(starter.margins("region"), abs=1e-5)
+
+
+def test_margins_of_respondents_are_a_target(starter, gss):
+    target = target_of(gss, starter.codebook, traits=["age", "education"])
+    found = starter.sample(40, seed=1, target=target)
+    assert found.representation.expected["age"] == pytest.approx(target["age"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "target", "error", "message"),
+    [
+        (151, TARGET, OptionError, "cannot sample 151 personas of 150: allowed are 1 to 150"),
+        (0, TARGET, OptionError, "cannot sample 0 personas of 150"),
+        (
+            10,
+            {"region": {"South": 0.6, "West": 0.3}},
+            OptionError,
+            "shares of 'region' must be .* sum 0.9",
+        ),
+        (10, {"region": {"Suoth": 1.0}}, UnknownNameError, "unknown level of region 'Suoth': did you mean 'South'"),
+        (10, {"regoin": {"South": 1.0}}, UnknownNameError, "unknown trait 'regoin': did you mean 'region'"),
+        (10, {}, OptionError, "the target names no trait: give shares such as"),
+        (10, "census", OptionError, "unknown target 'census': give 'population', or shares as"),
+        (10, {("gender", "age"): {"Male": 1.0}}, OptionError, r"must name 2 level\(s\) for each share, got 'Male'"),
+    ],
 )
+def test_a_sample_that_cannot_be_is_refused_with_what_is_allowed(starter, n, target, error, message):
+    with pytest.raises(error, match=message):
+        starter.sample(n, target=target)
 
 
-@given(JSON, JSON, st.booleans())
-@settings(max_examples=150)
-def test_any_json_is_a_crosswalk_or_a_data_error(row, traits, accept):
-    for value in ({"traits": {"gender": {"Male": row}}}, {"traits": traits}):
-        try:
-            crosswalk = Crosswalk.from_dict(value, {"gender": ("Man", "Woman")}, name="any", accept=accept)
-        except DataError as error:
-            assert "crosswalk 'any'" in str(error)
-        else:
-            for shares in (shares for rows in crosswalk.traits.values() for shares in rows.values()):
-                assert sum(shares.values()) == pytest.approx(1) and set(shares) <= {"Man", "Woman"}
-
-
-# -- both sides in one order
-
-
-def test_a_crosswalk_is_brought_into_the_order_of_the_respondents(gss):
-    crosswalk = Crosswalk.load("starter--gss-2018")
-    turned = {trait: levels[::-1] for trait, levels in gss.levels.items()}
-    for trait in crosswalk.traits:
-        source = Codebook.load("starter").trait(trait).levels
-        expected = crosswalk.matrix(trait, source)[:, ::-1]
-        np.testing.assert_array_equal(crosswalk.onto(turned).matrix(trait, source), expected)
-    assert crosswalk.onto({}).targets == crosswalk.targets
-
-
-def test_levels_that_only_the_respondents_have_get_a_column_of_zeros_and_a_lost_one_is_refused():
-    crosswalk = Crosswalk.from_dict(MINE, {"gender": ("Man", "Woman")}, name="mine")
-    wider = crosswalk.onto({"gender": ("Woman", "Neither", "Man"), "age": ("old",)})
-    assert wider.matrix("gender", ("Male", "Other")).tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
-    with pytest.raises(
-        UnknownNameError, match=r"gender of the respondents in crosswalk mine 'Man': did you mean 'man'"
-    ):
-        crosswalk.onto({"gender": ("man", "woman")})
-
-
-# -- coverage
-
-
-def test_coverage_lists_every_row_and_what_either_side_leaves_out():
-    value = {"traits": {"gender": {"Male": "Man", "Femal": "Man"}, "tribe": {"A": "B"}}, "unmapped": ["race"]}
-    crosswalk = Crosswalk.from_dict(value, {"gender": ("Man", "Woman"), "tribe": ("B",)}, name="mine")
-    covered = crosswalk.coverage(Codebook.load("starter"))
-    assert [(row.trait, row.level, row.to, row.share) for row in covered.rows] == [
-        ("gender", "Male", "Man", 1.0),
-        ("gender", "Femal", "Man", 1.0),
-        ("tribe", "A", "B", 1.0),
-    ]
-    found = {(gap.side, gap.trait, gap.level, gap.meant) for gap in covered.gaps}
-    assert {("personas", "gender", "Female", False), ("personas", "gender", "Other", False)} < found
-    assert ("personas", "race", "", True) in found and ("personas", "age", "", False) in found
-    assert {("crosswalk", "gender", "Femal", False), ("crosswalk", "tribe", "A", False)} < found
-    assert ("respondents", "gender", "Woman", False) in found and not covered.complete
-
-
-def test_coverage_counts_the_people_in_levels_that_no_persona_reaches():
-    humans = schema.Respondents(
-        name="h",
-        ids=tuple("abcde"),
-        levels={"gender": ("Man", "Woman"), "ideology": ("left",)},
-        codes={"gender": np.array([0, 1, 1, MISSING, 0]), "ideology": np.zeros(5, dtype=np.int16)},
-        answers={},
-        weights=np.array([1.0, 2.0, 3.0, 9.0, 4.0]),
+def test_a_codebook_without_population_shares_cannot_be_a_target():
+    people = Anthology.from_records(
+        [{"backstory": "One.", "traits": {}}], Codebook.load("anthology"), name="toy", licence="CC0-1.0"
     )
-    value = {"traits": {"gender": {"Male": "Man", "Female": "Man", "Other": "Man"}}}
-    covered = Crosswalk.from_dict(value, {"gender": ("Man", "Woman")}, name="mine").coverage(
-        Codebook.load("starter"), humans
-    )
-    theirs = {gap.trait: gap for gap in covered.gaps if gap.side == "respondents"}
-    assert (theirs["gender"].level, theirs["gender"].people, theirs["gender"].share) == ("Woman", 2, 0.5)
-    assert theirs["ideology"].level == "" and theirs["ideology"].people is None
-    lines = str(covered).splitlines()
-    assert lines[:3] == [
-        "mine",
-        "trait   persona level  respondent level  share",
-        "gender  Male           Man               100.0%",
-    ]
-    assert "gender 'Woman' is reached by no persona level (2 people, 50.0%)" in lines
-    assert "ideology is reached by no persona level" in lines and "age has no row" in lines
-
-
-def test_coverage_of_a_real_survey_counts_as_pandas_does(gss):
-    narrower = {
-        "traits": {
-            "party": {
-                level: level if level in ("Democrat", "Republican") else "Democrat"
-                for level in Codebook.load("starter").trait("party").levels
-            }
-        }
-    }
-    covered = Crosswalk.from_dict(narrower, {"party": gss.levels["party"]}, name="two").coverage(
-        Codebook.load("starter"), gss
-    )
-    people = {gap.level: gap.people for gap in covered.gaps if gap.trait == "party"}
-    codes = pd.Series(gss.codes["party"])
-    assert people == {
-        level: int((codes == at).sum())
-        for at, level in enumerate(gss.levels["party"])
-        if level not in ("Democrat", "Republican")
-    }
-    assert sum(gap.share for gap in covered.gaps if gap.trait == "party") == pytest.approx(
-        sum(people.values()) / (codes != MISSING).sum()
-    )
-
-
-def test_a_crosswalk_of_the_users_own_matches_as_the_shipped_one_does(tmp_path, starter, gss):
-    shipped_one = read_shipped("crosswalks", "starter--gss-2018")
-    levels = {trait: list(levels) for trait, levels in gss.levels.items()}
-    own = Crosswalk.load(written(tmp_path, traits=shipped_one["traits"], targets=levels))
-    few = gss.sample(10, seed=2)
-    one, other = match(starter, few, method="optimal"), match(starter, few, method="optimal", crosswalk=own)
-    assert one.digest == other.digest
-
-
-def test_levels_of_a_source_come_from_labels_too_and_are_unknown_where_only_the_file_has_them():
-    labelled = {"traits": {"sex": {"column": "s", "labels": {"A man": "Man"}}, "age": {"column": "a"}}}
-    assert trait_levels(labelled) == {"sex": ("Man",)}
+    with pytest.raises(OptionError, match="'anthology' has no population shares: give the target as a mapping"):
+        people.sample(1, target="population")
