@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import metrics
+from anthology_hub.conditioning import STORIED
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.margins import Margins
 from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Survey, digest
@@ -167,7 +168,8 @@ def evaluate(answers: Answers, humans: Respondents | Margins, *, options: Evalua
 
     The humans are the reference population: all respondents of a survey, or those that were stood in for. Where their
     file tells strata and sampling units, the intervals allow for that design. Of one group of `Margins` only the
-    shares of answers are known: `fro`, `alpha` and the floors, which need people, are not defined.
+    shares of answers are known: `fro`, `alpha` and the floors, which need people, are not defined. Choice questions
+    are compared; the others are named in a note.
 
     Args:
         answers: From `simulate`.
@@ -181,7 +183,7 @@ def evaluate(answers: Answers, humans: Respondents | Margins, *, options: Evalua
 
     Raises:
         DataError: If the margins have other options for a question.
-        EmptyError: If a question has no answer on one of the sides.
+        EmptyError: If a question has no answer on one of the sides, or none is a choice.
         OptionError: If margins of several groups are given.
         UnknownNameError: If the humans were not asked a question.
 
@@ -195,8 +197,10 @@ def evaluate(answers: Answers, humans: Respondents | Margins, *, options: Evalua
         >>> result.metric("wd").value > result.metric("wd").floor
         True
     """
+    whole, answers = answers, answers.choices
     options, items = options or EvaluateOptions(), Items.of(answers.survey)
     ours, theirs, notes = _sides(answers, humans, options)
+    notes += _administered(whole, answers)
     us, them = ours.once(), theirs.once()
     values = us.distances(them, items)
     draws = _bootstrap(ours, theirs, items, options)
@@ -261,6 +265,20 @@ def _sides(
     side = _human_side(humans, survey, options)
     _heard(humans.name, survey, side.table.observed > 0)
     return ours, side, list(_told(humans))
+
+
+def _administered(whole: Answers, compared: Answers) -> Iterator[str]:
+    """Say what is not compared, and how the questions were asked as far as it bears on the answers."""
+    if others := [f"{q.key} ({q.kind})" for q in whole.survey.questions if q.key not in compared.survey.keys]:
+        yield f"No choice questions, and so not compared: {', '.join(others)}."
+    if compared.tries is not None and (compared.tries > 1).any():
+        yield f"Of the questions asked, {compared.first_try:.1%} were answered at the first try."
+    if compared.order_gap is not None and not np.isnan(compared.order_gap).all():
+        gap = float(np.nanmean(compared.order_gap))
+        yield (
+            "Every question was asked in two orders of its options and the probabilities averaged; between the orders "
+            f"{gap:.3f} of the probability moves on average (total variation distance)."
+        )
 
 
 def _heard(who: str, survey: Survey, answered: NDArray[np.bool_]) -> None:
@@ -507,7 +525,6 @@ def _result(
     notes: tuple[str, ...],
 ) -> Result:
     inputs = answers.provenance["inputs"]
-    conditioning, matching = inputs["options"]["conditioning"], inputs["cast"]["method"]
     mass = answers.mass[~np.isnan(answers.mass)]
     provenance = {
         **answers.provenance,
@@ -521,7 +538,7 @@ def _result(
         survey=answers.survey.name,
         developer=inputs["model"]["developer"],
         model=inputs["model"]["model"],
-        method=conditioning if conditioning != "anthology" else f"{conditioning}/{matching}",
+        method=_method(inputs),
         n=len(answers),
         n_humans=0 if isinstance(humans, Margins) else len(humans),
         questions=answers.survey.keys,
@@ -534,6 +551,14 @@ def _result(
         provenance=provenance,
         n_effective=None if isinstance(humans, Margins) else _effective(humans),
     )
+
+
+def _method(inputs: Mapping[str, Any]) -> str:
+    """Conditioning, how traits follow a backstory where not as usual, and matching: `anthology+qa/greedy`."""
+    conditioning, append = inputs["options"]["conditioning"], inputs["options"].get("append", "bio")
+    if conditioning not in STORIED:
+        return str(conditioning)
+    return f"{conditioning}{'' if append == 'bio' else f'+{append}'}/{inputs['cast']['method']}"
 
 
 def _effective(humans: Respondents) -> float:

@@ -147,7 +147,8 @@ def publish(
             raise DataError(
                 f"the answers are of run {answers.provenance['run_id']}, the result is of run {result.run_id}"
             )
-        table = _answers_parquet(answers)
+        # What is compared is published: words that are no choice may hold anything.
+        table = _answers_parquet(answers.choices)
         files[f"{ANSWERS}/{stem}.parquet"] = table
         record["answers"] = {"path": f"{ANSWERS}/{stem}.parquet", "sha256": _sha256(table)}
     path = f"{RUNS}/{stem}.json"

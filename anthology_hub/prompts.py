@@ -1,33 +1,37 @@
-"""Persona and question to text, and a reply back to an option or to "no answer". Pure: strings in, strings out.
+"""Questions to text, and what a model is asked: who answers, what was said before, and the open question. Pure.
 
-Layout and parsing follow the Anthology repository (Moon et al., EMNLP 2024, section 3 and `atp_survey.py`): questions
-are asked in series, each with the persona's own earlier answers before it.
+Layout follows the Anthology repository (Moon et al., EMNLP 2024, section 3 and `atp_survey.py`): questions are asked
+in series, each with the persona's own earlier answers before it. All wordings stand in `data/prompts/anthology.json`,
+with their source. Who answers is written in `conditioning`, replies are read in `replies`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from anthology_hub.errors import OptionError
-from anthology_hub.schema import ANSWERED, MISSING, PIPED, REFUSED, UNPARSABLE, Question, Role, digest
+from anthology_hub.schema import CHOICE, DATA, MULTI, NUMBER, PIPED, RANKING, Question, Survey, digest, read_json
 
-CONSISTENCY = "Please answer the following question keeping in mind your previous answers."
-BIO_HEADER = (
-    "Below you will be asked to provide a short description of your demographic information, "
-    "and then answer some questions.\nDescription:"
-)
-APPEND_QUESTION = "Question: Please provide a demographic information of yourself.\nAnswer:"
-CHAT_HEADER = "You are the person who says the following about themselves. Answer every question as this person would."
-CHAT_BARE = "Answer every question of this survey."
+WORDINGS = read_json(DATA / "prompts" / "anthology.json")
+"""Everything that is said to a model."""
+CONSISTENCY: str = WORDINGS["consistency"]
+BIO_HEADER: str = WORDINGS["bio"]
+APPEND_QUESTION = f"{WORDINGS['append_bio']}\nAnswer:"
+CHAT_HEADER: str = WORDINGS["chat"]["context"]
+CHAT_BARE: str = WORDINGS["chat"]["bare"]
+NO_ANSWER: str = WORDINGS["no_answer"]
+"""What stands in the history where nothing was said."""
 DIGEST = digest([CONSISTENCY, BIO_HEADER, APPEND_QUESTION, CHAT_HEADER, CHAT_BARE, "layout 1"])
-"""Changes with the wording of the prompts; bump the layout's number with the layout."""
+"""Changes with the wordings of `SimulateOptions()` and its like; bump the layout's number with the layout."""
+WHOLE_DIGEST = digest([{name: value for name, value in WORDINGS.items() if name != "source"}, "layout 1"])
+"""Changes with any wording; named by the runs that use more than `DIGEST` covers."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-CONDITIONINGS = ("nothing", "bio", "anthology")
-"""Ways to tell the model who answers: nothing at all, Bio sentences, or a backstory followed by Bio sentences."""
+LABELS = ("letters", "numbers")
+"""What options may be told apart by."""
+CONDITIONINGS = ("nothing", "bio", "anthology", "qa", "portray", "primed", "interview")
+"""Ways to tell the model who answers; see `conditioning.introduce`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Prompt:
     question: str
     start: str = ""
     """First characters of the answer, given to the model so that an option letter comes next."""
+    opening: str | None = None
+    """What a chat model is told before the context; the usual words, if None. A base model is not told."""
 
     def as_text(self) -> str:
         """Return the prompt for a base model, in completion layout; it ends with `Answer:` and no space.
@@ -67,21 +73,23 @@ class Prompt:
             >>> [m["role"] for m in Prompt(context="", turns=(("Tea?", "No"),), question="Milk?").as_messages()]
             ['system', 'user', 'assistant', 'user']
         """
-        system = f"{CHAT_HEADER}\n\n{self.context}" if self.context else CHAT_BARE
-        messages = [{"role": "system", "content": system}]
+        usual = CHAT_HEADER if self.context else CHAT_BARE
+        opening = usual if self.opening is None else self.opening
+        messages = [{"role": "system", "content": "\n\n".join(filter(None, (opening, self.context)))}]
         for question, answer in self.turns:
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         return [*messages, {"role": "user", "content": self.question}]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What a model's text amounts to."""
+def folded(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    r"""Return messages without a system message, for templates that know none: the first user says its words.
 
-    status: str
-    """ANSWERED, REFUSED or UNPARSABLE."""
-    option: int = MISSING
-    """Position among the options as they were shown."""
+    Example:
+        >>> folded([{"role": "system", "content": "You farm."}, {"role": "user", "content": "Tea?"}])
+        [{'role': 'user', 'content': 'You farm.\n\nTea?'}]
+    """
+    system, first, *rest = map(dict, messages)
+    return [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
 def derive_seed(*parts: object) -> int:
@@ -97,6 +105,16 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def labels_of(n: int, kind: str = "letters") -> tuple[str, ...]:
+    """Return what the first n options are called; `kind` is one of `LABELS`.
+
+    Example:
+        >>> labels_of(3), labels_of(2, "numbers")
+        (('A', 'B', 'C'), ('1', '2'))
+    """
+    return tuple(LETTERS[:n]) if kind == "letters" else tuple(map(str, range(1, n + 1)))
+
+
 def question_text(
     question: Question,
     shown: Sequence[int],
@@ -104,15 +122,17 @@ def question_text(
     consistency: bool,
     preamble: str = "",
     earlier: Mapping[str, str] | None = None,
+    labels: str = "letters",
 ) -> str:
     """Write one item with its options in the order `shown`, up to but without the `Answer:` line.
 
     Args:
         question: The item.
-        shown: Canonical positions of the options, in the order in which they are shown.
+        shown: Canonical positions of the options, in the order in which they are shown; empty where there are none.
         consistency: Whether to open with the paper's consistency sentence.
         preamble: Said before everything else.
         earlier: Question key -> answer, for what the text pipes in.
+        labels: One of `LABELS`.
 
     Example:
         >>> tea = Question(key="tea", text="Do you like tea?", options=("Yes", "No"), codes=(1, 2))
@@ -121,11 +141,14 @@ def question_text(
         (A) No
         (B) Yes
         Answer with (A) or (B).
+        >>> print(question_text(Question(key="n", text="How many?", kind="number", low=0), (), consistency=False))
+        Question: How many?
+        Answer with a number, 0 or more.
     """
-    letters = LETTERS[: len(shown)]
-    options = [f"({letter}) {question.options[at]}" for letter, at in zip(letters, shown, strict=True)]
+    names = labels_of(len(shown), labels)
+    options = [f"({name}) {question.options[at]}" for name, at in zip(names, shown, strict=True)]
     head = [*([preamble] if preamble else []), *([CONSISTENCY] if consistency else [])]
-    return "\n".join([*head, f"Question: {_filled(question, earlier or {})}", *options, _answer_with(letters)])
+    return "\n".join([*head, f"Question: {_filled(question, earlier or {})}", *options, _instruction(question, names)])
 
 
 def _filled(question: Question, earlier: Mapping[str, str]) -> str:
@@ -133,10 +156,73 @@ def _filled(question: Question, earlier: Mapping[str, str]) -> str:
     return PIPED.sub(lambda match: earlier.get(match[1], match[0]), question.text)
 
 
-def _answer_with(letters: str) -> str:
-    named = [f"({letter})" for letter in letters]
-    joined = " or ".join(named) if len(named) == 2 else f"{', '.join(named[:-1])}, or {named[-1]}"
-    return f"Answer with {joined}."
+def _instruction(question: Question, names: Sequence[str]) -> str:
+    words: str = WORDINGS["instructions"][question.kind]
+    unit = WORDINGS["parts"]["unit"].format(unit=question.unit) if question.unit else ""
+    options = _joined(names, "or" if question.kind == CHOICE else "and") if names else ""
+    return words.format(options=options, unit=unit, range=_range(question), count=_count(question))
+
+
+def _joined(names: Sequence[str], word: str) -> str:
+    named = [f"({name})" for name in names]
+    return f" {word} ".join(named) if len(named) <= 2 else f"{', '.join(named[:-1])}, {word} {named[-1]}"
+
+
+def _range(question: Question) -> str:
+    low, high = question.low, question.high
+    name = "above" if high is None else "below" if low is None else "between"
+    said = {"low": "" if low is None else f"{low:.15g}", "high": "" if high is None else f"{high:.15g}"}
+    return "" if low is None and high is None else str(WORDINGS["parts"][name].format(**said))
+
+
+def _count(question: Question) -> str:
+    least, most = question.least, question.most
+    if least is None and most is None:
+        return ""
+    name = "exactly" if least == most else "least" if most is None else "most" if least is None else "least_most"
+    return str(WORDINGS["parts"][name].format(least=least, most=most))
+
+
+def answer_text(question: Question, answer: object, *, labels: str | None = None) -> str:
+    """Write an answer as it is told later: in the text of another question, or as what was said before.
+
+    Args:
+        question: What was answered.
+        answer: Canonical position of an option, number, positions, or text, by the question's kind.
+        labels: One of `LABELS`, to put an option's label in canonical order before it; None: its text alone.
+
+    Example:
+        >>> tea = Question(key="tea", text="Tea?", options=("Yes", "No"), codes=(1, 2))
+        >>> answer_text(tea, 1), answer_text(tea, 1, labels="letters")
+        ('No', '(B) No')
+    """
+    if question.kind in (CHOICE, MULTI, RANKING):
+        names = labels_of(len(question.options), labels or "letters")
+        texts = [f"({name}) {text}" if labels else text for name, text in zip(names, question.options, strict=True)]
+        places = answer if isinstance(answer, tuple | list) else (answer,)
+        return ", ".join(texts[at] for at in places)
+    return f"{answer:.15g}" if question.kind == NUMBER else str(answer)
+
+
+def who(respondent_id: str, persona_id: str, wave: str = "") -> str:
+    """Return what stands for a role in the seeds of its draws; a wave draws anew.
+
+    Example:
+        >>> who("r1", "p1"), who("r1", "", "2018")
+        ('r1/p1', 'r1//2018')
+    """
+    return f"{respondent_id}/{persona_id}" + (f"/{wave}" if wave else "")
+
+
+def patterns_of(options_order: str, survey: Survey) -> tuple[str, ...]:
+    """Return the orders from which that of a question's options is drawn; see `SimulateOptions.options_order`.
+
+    Example:
+        >>> patterns_of("both", Survey.load("bfi")), patterns_of("shuffled", Survey.load("bfi"))
+        (('original', 'reversed'), ('shuffled',))
+    """
+    orders = {"fixed": ("original",), "both": ("original", "reversed"), "survey": survey.order_patterns}
+    return orders.get(options_order, (options_order,))
 
 
 def option_order(question: Question, patterns: Sequence[str], seed: int) -> tuple[int, ...]:
@@ -154,30 +240,6 @@ def option_order(question: Question, patterns: Sequence[str], seed: int) -> tupl
     return tuple(order[::-1] if pattern == "reversed" else order)
 
 
-def context_of(role: Role, conditioning: str, *, seed: int) -> str:
-    """Write who answers: nothing, the respondent's traits (Bio), or the backstory with the traits after it (Anthology).
-
-    The traits are the *respondent's own*, in shuffled order (Anthology appends them to the matched backstory so that
-    personas carry the target's real demographics).
-
-    Raises:
-        OptionError: If the conditioning is unknown, or needs a persona that the role does not have.
-    """
-    if conditioning not in CONDITIONINGS:
-        raise OptionError(f"unknown conditioning {conditioning!r}: allowed are {', '.join(CONDITIONINGS)}")
-    if conditioning == "nothing":
-        return ""
-    sentences = bio(role.traits, seed=seed)
-    if conditioning == "bio":
-        return f"{BIO_HEADER} {sentences}" if sentences else ""
-    if role.persona is None:
-        raise OptionError(
-            f"conditioning 'anthology' needs a persona for respondent {role.respondent_id!r}: "
-            "cast the respondents with match(...), or use conditioning 'bio' or 'nothing'"
-        )
-    return f"{role.persona.backstory}\n\n{APPEND_QUESTION} {sentences}" if sentences else role.persona.backstory
-
-
 def bio(sentences: Mapping[str, str], *, seed: int) -> str:
     """Join Bio sentences in an order drawn from the seed.
 
@@ -188,59 +250,3 @@ def bio(sentences: Mapping[str, str], *, seed: int) -> str:
     shuffled = [sentences[name] for name in sorted(sentences)]
     random.Random(seed).shuffle(shuffled)
     return " ".join(shuffled)
-
-
-_STRAIGHT = str.maketrans("‘’“”", "''\"\"")
-_LETTER = re.compile(r"(?:^|[\s(\[\"'.])([A-Z])(?=$|[\s)\]\"'.,:;])")
-_ARTICLE = re.compile(r"\bA (?=great|lot|little|good|bad|few|bit|person|man|woman)", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"prefer not|rather not|refuse|decline|no answer|(?:can'?t|cannot|unable to|won'?t) (?:answer|say|choose|provide)"
-    r"|don'?t (?:know|have (?:an? )?(?:opinion|personal))|as an ai|language model|no opinion",
-    re.IGNORECASE,
-)
-
-
-def parse_reply(text: str, options: Sequence[str]) -> Reply:
-    """Read a free-text reply with the paper's rules: one letter or one option text; if both are there they must agree.
-
-    Args:
-        text: The reply.
-        options: Option texts in the order shown; letter A is the first.
-
-    Returns:
-        The option as shown, or why there is none. An option text that is part of a longer one ("likely" in "not too
-        likely") counts only where it stands alone.
-
-    Example:
-        >>> parse_reply("(B) About right", ["Too little", "About right"])
-        Reply(status='answered', option=1)
-        >>> parse_reply("A little of both", ["Too little", "About right"])
-        Reply(status='unparsable', option=-1)
-        >>> parse_reply("I'd rather not say.", ["Too little", "About right"]).status
-        'refused'
-    """
-    text = text.translate(_STRAIGHT)
-    texts, rest = _options_in(text, [option.translate(_STRAIGHT) for option in options])
-    letters = _letters_in(rest, len(options))
-    if len(letters) <= 1 and len(texts) <= 1 and len(found := letters | texts) == 1:
-        return Reply(status=ANSWERED, option=found.pop())
-    refused = not letters and not texts and _REFUSAL.search(text)
-    return Reply(status=REFUSED if refused else UNPARSABLE)
-
-
-def _letters_in(text: str, n: int) -> set[int]:
-    found = {LETTERS.index(letter) for letter in _LETTER.findall(_ARTICLE.sub("", text))}
-    # "I" is a letter option only where there are nine options or more; elsewhere it is the pronoun.
-    return {at for at in found if at < n}
-
-
-def _options_in(text: str, options: Sequence[str]) -> tuple[set[int], str]:
-    """Return the options whose text is there, and what is left without them: the A of "A fair amount" is no letter."""
-    found = set()
-    for at in sorted(range(len(options)), key=lambda at: -len(options[at])):
-        pattern = re.compile(rf"(?<!\w){re.escape(options[at])}(?!\w)", re.IGNORECASE)
-        if pattern.search(text):
-            found.add(at)
-            # An option of one character may be a letter as well: it stays, and both must agree.
-            text = pattern.sub(" ", text) if len(options[at]) > 1 else text
-    return found, text

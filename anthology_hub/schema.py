@@ -33,8 +33,13 @@ SMALLEST_CELL = 10
 ANSWERED, REFUSED, UNPARSABLE, FAILED = "answered", "refused", "unparsable", "failed"
 SKIPPED = "skipped"
 """Status of a question that was not asked, by the survey's own skip logic."""
+DECLINE = "Prefer not to answer"
+"""Last option of a question on a trait (Anthology repository)."""
 ASKED = (ANSWERED, REFUSED, UNPARSABLE, FAILED)
 STATUSES = (*ASKED, SKIPPED)
+CHOICE, NUMBER, MULTI, RANKING, TEXT = "choice", "number", "multi", "ranking", "text"
+ANSWER_KINDS = (CHOICE, NUMBER, MULTI, RANKING, TEXT)
+"""What a question wants: one option, a number, several options, all options in an order, or words."""
 ORDERS = ("original", "reversed", "shuffled")
 """Orders in which the options of a question may be shown."""
 PIPED = re.compile(r"\{([^{}\s]+)\}")
@@ -100,6 +105,22 @@ class Trait:
     """What to say in place of each level; empty: the levels themselves."""
     population: tuple[float, ...] = ()
     """Share of each level in the population; empty: not known."""
+    decline: str = DECLINE
+    """Last option of the question, for those who would rather not say; empty, or a level: none."""
+    topic: str = ""
+    """What a text may say of it, after "mentions about": the age of the person; empty: made from the label."""
+    shuffled: int = 0
+    """How many of the first options are shown in an order drawn anew each time; the others keep their places."""
+    asked_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """One other trait -> its levels of whom this is asked (a follow-up); empty: asked of everybody. In the question,
+    the other trait's name in braces stands for the level."""
+    patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Level -> regular expressions that say it in a free-text answer, beside its own text."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The text of each level as an option of the question."""
+        return self.spoken or self.levels
 
     def code(self, level: str) -> int:
         """Return the position of a level.
@@ -148,7 +169,7 @@ class Codebook:
         Raises:
             DataError: If a field is missing, names are doubled, or shares do not fit the levels.
         """
-        traits = tuple(_build(Trait, {k: _tuples(v) for k, v in trait.items()}) for trait in _objects(value, "traits"))
+        traits = tuple(_build(Trait, {k: _deep(v) for k, v in trait.items()}) for trait in _objects(value, "traits"))
         names = [trait.name for trait in traits]
         if len(set(names)) != len(names):
             raise DataError(f"codebook {value.get('name')!r}: trait names must be distinct, got {names}")
@@ -163,7 +184,7 @@ class Codebook:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"schema_version": SCHEMA_VERSION, **_lists(asdict(self))}
+        return {"schema_version": SCHEMA_VERSION, **_lists(asdict(self)), "traits": list(map(_trait_dict, self.traits))}
 
     def trait(self, name: str) -> Trait:
         """Return a trait by name.
@@ -175,6 +196,33 @@ class Codebook:
             if trait.name == name:
                 return trait
         raise UnknownNameError("trait", name, (trait.name for trait in self.traits))
+
+    def coded(self, levels: Mapping[str, Sequence[str]]) -> Codebook:
+        """Return the same questions with others' answers to choose from, such as `Respondents.levels`.
+
+        Args:
+            levels: Trait -> its levels; traits that are not in it are left out. A level that is one of ours is spoken
+                as ours is.
+
+        Example:
+            >>> region = Codebook.load("starter").coded({"region": ("North", "South")}).trait("region")
+            >>> region.options
+            ('North', 'South')
+        """
+        known = {trait.name: dict(zip(trait.levels, trait.options, strict=True)) for trait in self.traits}
+        traits = tuple(
+            Trait(
+                name=trait.name,
+                label=trait.label,
+                question=trait.question,
+                bio=trait.bio,
+                levels=tuple(levels[trait.name]),
+                spoken=tuple(known[trait.name].get(level, level) for level in levels[trait.name]),
+            )
+            for trait in self.traits
+            if trait.name in levels
+        )
+        return Codebook(name=self.name, traits=traits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,13 +314,14 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One closed survey question (item)."""
+    """One survey question (item): closed, with one answer, unless `kind` says otherwise."""
 
     key: str
     text: str
     """The wording; `{key}` of an earlier question stands for the answer given to it (piping)."""
-    options: tuple[str, ...]
-    codes: tuple[int, ...]
+    options: tuple[str, ...] = ()
+    """None for the kinds number and text."""
+    codes: tuple[int, ...] = ()
     """Code of each option in the source's own data; ordinal positions are 1..K in this order."""
     reverse: bool = False
     """Whether the item counts reversed in its scale (Cronbach's alpha)."""
@@ -280,6 +329,20 @@ class Question:
     """Whether the options have an order; if not, distances in option steps mean nothing."""
     ask_if: Condition | None = None
     """When it is asked; None: always."""
+    kind: str = CHOICE
+    """What it wants; one of ANSWER_KINDS."""
+    low: float | None = None
+    """Least number that is an answer; None: any."""
+    high: float | None = None
+    """Largest number that is an answer; None: any."""
+    unit: str = ""
+    """What a number counts, as `hours`."""
+    least: int | None = None
+    """Fewest options to choose, for the kind multi; None: none need be."""
+    most: int | None = None
+    """Most options to choose, for the kind multi; None: all may be."""
+    exclusive: tuple[int, ...] = ()
+    """Codes of the options that go with no other (none of these), for the kind multi."""
 
     @property
     def piped(self) -> tuple[str, ...]:
@@ -289,7 +352,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A battery of closed questions with its coding."""
+    """A battery of questions with its coding."""
 
     name: str
     title: str
@@ -355,6 +418,22 @@ class Survey:
     def keys(self) -> tuple[str, ...]:
         """Keys of the questions, in order."""
         return tuple(question.key for question in self.questions)
+
+    @property
+    def choices(self) -> Survey:
+        """The survey with its choice questions alone, which may still refer to the others.
+
+        Raises:
+            EmptyError: If it has no choice question.
+        """
+        kept = {question.key: question for question in self.questions if question.kind == CHOICE}
+        if not kept:
+            raise EmptyError(f"{self.name} has no choice question: shares of options need one or more")
+        if len(kept) == len(self.questions):
+            return self
+        scales = {name: tuple(key for key in items if key in kept) for name, items in self.scales.items()}
+        left = {name: items for name, items in scales.items() if items}
+        return replace(self, questions=tuple(kept.values()), scales=left)
 
     def asks(self, question: Question, picked: Mapping[str, int]) -> bool:
         """Say whether skip logic puts a question to somebody.
@@ -472,6 +551,8 @@ class Role:
     weight: float
     traits: Mapping[str, str]
     """The respondent's own traits, in Bio wording: trait -> sentence."""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    """The respondent's own traits as trait -> level, in the levels of the matching's codebook."""
     persona: Persona | None = None
     log_weight: float = 0.0
     """Natural log of the matching weight, the product over traits of P(persona has the respondent's level)."""
@@ -492,6 +573,8 @@ class Matching:
     humans: str = ""
     """Name of the respondents' source."""
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    codebook: Codebook | None = None
+    """How the traits in `Role.levels` are asked and called, in the respondents' own levels; None: not known."""
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -528,9 +611,42 @@ class Answers:
     """The reply as the model gave it, shape (n, q)."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """All that is needed to repeat the run."""
+    values: NDArray[np.object_] | None = None
+    """Answers to questions that are no choice, shape (n, q): a float, a tuple of option positions (the ranking's from
+    the first to the last), a text; None elsewhere. None where nothing of the kind was kept."""
+    tries: NDArray[np.int16] | None = None
+    """How often each question was asked until it was answered or given up, shape (n, q); 0 where it was not asked,
+    MISSING where it is not known."""
+    order_gap: NDArray[np.float32] | None = None
+    """Total variation distance, 0 to 1, between the option probabilities in the two orders, shape (n, q); NaN where a
+    question was asked in one order."""
+    wave: str = ""
+    """Which time this cast was asked; empty for a single one."""
 
     def __len__(self) -> int:
         return len(self.respondent_ids)
+
+    @property
+    def choices(self) -> Answers:
+        """The answers to the choice questions alone: what can be compared as shares of options.
+
+        Raises:
+            EmptyError: If the survey has no choice question.
+        """
+        survey = self.survey.choices
+        if survey is self.survey:
+            return self
+        at = [place for place, question in enumerate(self.survey.questions) if question.kind == CHOICE]
+        columns = ("picks", "probs", "mass", "statuses", "raw", "values", "tries", "order_gap")
+        found = {name: column[:, at] for name in columns if (column := getattr(self, name)) is not None}
+        return replace(self, survey=survey, **found)
+
+    @property
+    def first_try(self) -> float | None:
+        """Share of the questions asked that were answered at the first try; None where tries are not known."""
+        if self.tries is None or not (asked := self.tries > 0).any():
+            return None
+        return float(((self.tries == 1) & (self.statuses == ANSWERED))[asked].mean())
 
     @property
     def coverage(self) -> dict[str, float]:
@@ -644,6 +760,41 @@ def _check_trait(trait: Trait) -> None:
         raise DataError(f"trait {trait.name!r}: population shares must sum to 1, got {trait.population}")
     if trait.bio.count("{}") != 1:
         raise DataError(f"trait {trait.name!r}: bio must hold one {{}} for the level, got {trait.bio!r}")
+    _check_asking(trait)
+
+
+def _check_asking(trait: Trait) -> None:
+    if not isinstance(trait.decline, str) or not isinstance(trait.topic, str):
+        raise DataError(
+            f"trait {trait.name!r}: decline and topic must be texts, got {trait.decline!r}, {trait.topic!r}"
+        )
+    if not _is_int(trait.shuffled) or not 0 <= trait.shuffled <= len(trait.levels):
+        allowed = f"a whole number from 0 to {len(trait.levels)}"
+        raise DataError(f"trait {trait.name!r}: shuffled must be {allowed}, got {trait.shuffled!r}")
+    for name in ("asked_of", "patterns"):
+        listed = getattr(trait, name)
+        if not isinstance(listed, Mapping) or not all(isinstance(texts, tuple) for texts in listed.values()):
+            raise DataError(f"trait {trait.name!r}: {name} must be an object of lists, got {listed!r}")
+    if len(trait.asked_of) > 1:
+        raise DataError(f"trait {trait.name!r}: asked_of must name one trait, got {', '.join(trait.asked_of)}")
+    for level, texts in trait.patterns.items():
+        trait.code(level)
+        _check_patterns(trait.name, texts)
+
+
+def _check_patterns(name: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        try:
+            re.compile(text)
+        except (re.error, TypeError) as error:
+            raise DataError(f"trait {name!r}: {text!r} is no regular expression: {error}") from error
+
+
+def _trait_dict(trait: Trait) -> dict[str, Any]:
+    """The JSON form; how it is asked is left out where it is as usual, so that digests of older collections stand."""
+    usual = {"decline": DECLINE, "topic": "", "shuffled": 0, "asked_of": {}, "patterns": {}}
+    written = _lists(asdict(trait))
+    return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
 
 
 def _build(kind: type[T], fields: Mapping[str, Any]) -> T:
@@ -681,6 +832,11 @@ def _check_flow(questions: Sequence[Question]) -> None:
             where = "comes after it" if key in by_key else "is not in the survey"
             raise DataError(f"question {question.key!r} depends on {key!r}, which {where}: put {key!r} before it")
         for leaf in question.ask_if.leaves if question.ask_if else ():
+            if by_key[leaf.question].kind != CHOICE:
+                raise DataError(
+                    f"question {question.key!r}: {leaf.question!r} is of the kind {by_key[leaf.question].kind}, and a "
+                    "condition is on a choice"
+                )
             if strange := set(leaf.codes) - set(by_key[leaf.question].codes):
                 allowed = ", ".join(map(str, by_key[leaf.question].codes))
                 raise DataError(
@@ -690,16 +846,53 @@ def _check_flow(questions: Sequence[Question]) -> None:
         before.add(question.key)
 
 
+_LIMITS: Mapping[str, tuple[str, ...]] = {NUMBER: ("low", "high", "unit"), MULTI: ("least", "most", "exclusive")}
+"""Kind -> the fields that only it has."""
+
+
 def _written(question: Question) -> dict[str, Any]:
     """The JSON form of a question; what is as usual is left out, so that digests of older surveys stand."""
     options = [{"code": code, "text": text} for code, text in zip(question.codes, question.options, strict=True)]
     value: dict[str, Any] = {"key": question.key, "text": question.text, "reverse": question.reverse}
     value |= {} if question.ordinal else {"ordinal": False}
     value |= {"ask_if": question.ask_if.to_dict()} if question.ask_if else {}
-    return {**value, "options": options}
+    value |= {} if question.kind == CHOICE else {"kind": question.kind}
+    limits = {name: _lists(getattr(question, name)) for names in _LIMITS.values() for name in names}
+    value |= {name: limit for name, limit in limits.items() if limit not in (None, "", [])}
+    return {**value, "options": options} if options else value
 
 
 def _question(value: Mapping[str, Any], shared: Sequence[Mapping[str, Any]] | None) -> Question:
+    kind = value.get("kind", CHOICE)
+    if kind not in ANSWER_KINDS:
+        raise UnknownNameError(f"kind of the question {value.get('key')!r}:", kind, ANSWER_KINDS)
+    codes, texts = _options(value, shared) if kind not in (NUMBER, TEXT) else _no_options(value)
+    for name in ("key", "text"):
+        if not isinstance(_need(value, name), str):
+            raise DataError(f"the {name} of a question must be a text, got {value[name]!r}: write it in quotes")
+    for name in ("reverse", "ordinal"):
+        if not isinstance(value.get(name, False), bool):
+            raise DataError(f"question {value['key']!r}: {name} must be true or false, got {value[name]!r}")
+    limits: dict[str, Any] = {n: _tuples(value[n]) for names in _LIMITS.values() for n in names if n in value}
+    question = Question(
+        key=value["key"],
+        text=value["text"],
+        options=texts,
+        codes=codes,
+        reverse=value.get("reverse", False),
+        ordinal=value.get("ordinal", True),
+        ask_if=_condition(value),
+        kind=kind,
+        **limits,
+    )
+    if wrong := wrong_limits(question, given=value):
+        raise DataError(f"question {question.key!r}, {wrong[0][0]}: {wrong[0][1]}")
+    return question
+
+
+def _options(
+    value: Mapping[str, Any], shared: Sequence[Mapping[str, Any]] | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     options = value.get("options", shared)
     if not _is_list(options) or len(options) < 2:
         raise DataError(f"question {value.get('key')!r} needs two options or more, each with 'code' and 'text'")
@@ -711,21 +904,65 @@ def _question(value: Mapping[str, Any], shared: Sequence[Mapping[str, Any]] | No
         ) from error
     if len(set(codes)) != len(codes) or len(set(texts)) != len(texts):
         raise DataError(f"question {value.get('key')!r}: option codes and texts must be distinct, got {codes}, {texts}")
-    for name in ("key", "text"):
-        if not isinstance(_need(value, name), str):
-            raise DataError(f"the {name} of a question must be a text, got {value[name]!r}: write it in quotes")
-    for name in ("reverse", "ordinal"):
-        if not isinstance(value.get(name, False), bool):
-            raise DataError(f"question {value['key']!r}: {name} must be true or false, got {value[name]!r}")
-    return Question(
-        key=value["key"],
-        text=value["text"],
-        options=texts,
-        codes=codes,
-        reverse=value.get("reverse", False),
-        ordinal=value.get("ordinal", True),
-        ask_if=_condition(value),
-    )
+    return codes, texts
+
+
+def _no_options(value: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    if "options" in value:
+        raise DataError(
+            f"question {value.get('key')!r} is of the kind {value['kind']}, which has no options: leave out"
+        )
+    return (), ()
+
+
+def wrong_limits(question: Question, *, given: Collection[str]) -> list[tuple[str, str]]:
+    """Return what is wrong with the limits of a question, as (field, what); nothing if they are sound.
+
+    Args:
+        question: As it was given, its values not looked at yet.
+        given: Names of the fields that were given.
+
+    Example:
+        >>> hours = Question(key="hours", text="How many hours?", kind="number", low=24, high=0)
+        >>> wrong_limits(hours, given=["low", "high"])
+        [('low', 'it is 24, more than high, which is 0')]
+    """
+    strange = [(name, kind) for kind, names in _LIMITS.items() for name in names if name in given]
+    found = [(name, f"only the kind {kind} has it") for name, kind in strange if kind != question.kind]
+    return found or (_wrong_range(question) if question.kind == NUMBER else _wrong_counts(question))
+
+
+def _wrong_range(question: Question) -> list[tuple[str, str]]:
+    numbers: dict[str, Any] = {name: at for name in ("low", "high") if (at := getattr(question, name)) is not None}
+    unit: Any = question.unit
+    wrong = [
+        (name, f"{value!r} is no finite number")
+        for name, value in numbers.items()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf")
+    ]
+    if not isinstance(unit, str):
+        wrong.append(("unit", f"{unit!r} is no text"))
+    if not wrong and len(numbers) == 2 and numbers["low"] > numbers["high"]:
+        wrong.append(("low", f"it is {numbers['low']}, more than high, which is {numbers['high']}"))
+    return wrong
+
+
+def _wrong_counts(question: Question) -> list[tuple[str, str]]:
+    counts = {name: value for name in ("least", "most") if (value := getattr(question, name)) is not None}
+    n = len(question.options)
+    wrong = [
+        (name, f"{value!r} is no whole number from {int(name == 'most')} to {n}, the number of options")
+        for name, value in counts.items()
+        if not _is_int(value) or not int(name == "most") <= value <= n
+    ]
+    if not wrong and len(counts) == 2 and counts["least"] > counts["most"]:
+        wrong.append(("least", f"it is {counts['least']}, more than most, which is {counts['most']}"))
+    if not isinstance(question.exclusive, tuple) or not all(map(_is_int, question.exclusive)):
+        return [*wrong, ("exclusive", f"{question.exclusive!r} is no list of codes")]
+    if strange := [code for code in question.exclusive if code not in question.codes]:
+        has = ", ".join(map(str, question.codes))
+        wrong.append(("exclusive", f"there is no option with the code {', '.join(map(str, strange))}; it has {has}"))
+    return wrong
 
 
 def _whole(code: Any) -> int:  # noqa: ANN401 - from JSON
@@ -749,6 +986,10 @@ def _condition(question: Mapping[str, Any]) -> Condition | None:
 
 def _tuples(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _deep(value: object) -> object:
+    return {key: _tuples(entry) for key, entry in value.items()} if isinstance(value, Mapping) else _tuples(value)
 
 
 def _lists(value: Any) -> Any:  # noqa: ANN401 - any JSON-able tree

@@ -9,32 +9,43 @@ it stopped.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anthology_hub.cells import PARTS, Cell, assemble, cell_schema, read_cells, value_of
+from anthology_hub.conditioning import Introduction, Turns, check_conditioning, introduce, needs_levels
 from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
 from anthology_hub.models import LanguageModel, Sampling
 from anthology_hub.prompts import (
-    CONDITIONINGS,
     DIGEST,
+    LABELS,
     LETTERS,
+    NO_ANSWER,
+    WHOLE_DIGEST,
     Prompt,
-    context_of,
+    answer_text,
     derive_seed,
+    labels_of,
     option_order,
-    parse_reply,
+    patterns_of,
     question_text,
+    who,
 )
-from anthology_hub.runs import ANEW, Progress, RunFolder, as_json, as_parquet, provenance, read_rows, run_again
+from anthology_hub.replies import read_answer
+from anthology_hub.runs import Progress, RunFolder, as_json, as_parquet, provenance, read_rows, run_again
 from anthology_hub.schema import (
     ANSWERED,
+    CHOICE,
     FAILED,
     MISSING,
+    RANKING,
     SKIPPED,
     UNPARSABLE,
     Answers,
@@ -42,13 +53,20 @@ from anthology_hub.schema import (
     Question,
     Role,
     Survey,
+    digest,
     needs,
     read_json,
 )
 
-MODES = ("letters", "text")
-SURVEY_FILE, CAST_FILE, PARTS = "survey.json", "cast.parquet", "answers"
-NO_ANSWER = "(no answer)"
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODES = ("letters", "text", "choice")
+HISTORIES = ("series", "independent")
+OPTION_ORDERS = ("survey", "fixed", "reversed", "shuffled", "both")
+SURVEY_FILE, CAST_FILE = "survey.json", "cast.parquet"
+MOST_DIGITS = 9
+"""Numbers up to this are one character, so that one token says them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +74,13 @@ class SimulateOptions:
     """How to ask."""
 
     conditioning: str = "anthology"
-    """One of `prompts.CONDITIONINGS`."""
+    """One of `prompts.CONDITIONINGS`; see `conditioning.introduce`."""
     mode: str = "letters"
-    """`letters`: draw from the probabilities of the option letters. `text`: sample a reply and parse it (the paper)."""
+    """`letters`: draw from the probabilities of the option labels. `text`: sample a reply and parse it (the paper).
+    `choice`: as letters, but an answer is forced, however little of the model's probability is on the labels.
+    Questions that are no choice are always asked for text."""
     shuffle_questions: bool = True
-    """Shuffle the questions anew for every role (the paper)."""
+    """Shuffle the questions anew for every role (the paper). In series only: alone, a question has no place."""
     tries: int = 100
     """Most samples per question in text mode until one can be parsed (the paper's 100)."""
     least_mass: float = 0.1
@@ -68,6 +88,19 @@ class SimulateOptions:
     batch_size: int = 8
     """Roles asked at once; more needs more memory for keys and values."""
     sampling: Sampling = Sampling()
+    append: str = "bio"
+    """How the respondent's own traits follow a backstory; one of `conditioning.APPENDS`."""
+    grounding: str = ""
+    """A line before the first question that says when it is, as `It is July 2021.`"""
+    history: str = "series"
+    """`series`: with the role's own earlier answers (the paper). `independent`: every question as if it were the
+    first; what was answered before counts in skip logic and piping alone."""
+    options_order: str = "survey"
+    """`survey`: one of the survey's `order_patterns`, drawn for every role and question. `fixed`, `reversed`,
+    `shuffled`: this one. `both`: asked in the original and the reversed order, and the probabilities averaged
+    (arXiv 2306.07951: single orders favour the first letter); one of the two, drawn, stands in the history."""
+    labels: str = "letters"
+    """What the options are told apart by; `letters` or `numbers`."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -75,31 +108,36 @@ class SimulateOptions:
         Raises:
             OptionError: If a value is not allowed.
         """
-        if self.conditioning not in CONDITIONINGS:
-            raise OptionError(f"unknown conditioning {self.conditioning!r}: allowed are {', '.join(CONDITIONINGS)}")
-        if self.mode not in MODES:
-            raise OptionError(f"unknown mode {self.mode!r}: allowed are {', '.join(MODES)}")
+        check_conditioning(self.conditioning, self.append)
+        allowed = {"mode": MODES, "history": HISTORIES, "options_order": OPTION_ORDERS, "labels": LABELS}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise OptionError(f"unknown {name} {getattr(self, name)!r}: allowed are {', '.join(values)}")
         if self.tries < 1 or self.batch_size < 1 or not 0 <= self.least_mass <= 1:
             raise OptionError(
                 f"tries and batch_size must be at least 1 and least_mass between 0 and 1, got {self.tries}, "
                 f"{self.batch_size}, {self.least_mass}"
             )
+        if self.options_order == "both" and self.mode == "text":
+            raise OptionError(
+                "options_order 'both' averages the probabilities of options, and mode 'text' has none: use mode "
+                "'letters' or 'choice', or another order"
+            )
 
+    @classmethod
+    def paper(cls) -> SimulateOptions:
+        r"""Return the settings of the paper's own runs (method section and `run_atp_survey.py`), written out.
 
-@dataclass(frozen=True, kw_only=True)
-class _Cell:
-    """One answered question of one role."""
+        In series with history, questions shuffled, options in original or reversed order for each persona and question
+        (the usual `order_patterns` of a survey), replies sampled at T = 1, top_p = 1 with 128 tokens up to a line
+        break or "Question:", and up to 100 tries for one that can be parsed.
 
-    role: int
-    question: str
-    pick: int
-    status: str
-    raw: str
-    mass: float
-    probs: tuple[float, ...]
-    """In canonical option order; empty in text mode."""
-    answer: str
-    """The answer as it stands in the history of the questions after it."""
+        Example:
+            >>> SimulateOptions.paper().mode, SimulateOptions.paper().sampling.stop
+            ('text', ('\n', 'Question:'))
+        """
+        sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=128, stop=("\n", "Question:"))
+        return cls(mode="text", shuffle_questions=True, tries=100, sampling=sampling)
 
 
 def simulate(
@@ -111,6 +149,8 @@ def simulate(
     options: SimulateOptions | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    earlier: Sequence[Answers] = (),
+    wave: str = "",
 ) -> Answers:
     """Ask a cast a survey.
 
@@ -122,10 +162,14 @@ def simulate(
         options: How to ask.
         folder: Run folder: written as answers come in, and continued if it is there already.
         progress: Called at the start, with what the folder holds already, and after each batch of answers.
+        earlier: What the cast answered in earlier waves: each role remembers its own (of the same respondent and
+            persona), in canonical option order, before the new questions.
+        wave: Which time the cast is asked; part of the seeds, so that a wave draws anew.
 
     Raises:
         EmptyError: If nobody is cast.
-        OptionError: If the conditioning needs personas and there are none, or a question has too many options.
+        OptionError: If the conditioning needs personas and there are none, a question has too many options, or the
+            wave has the name of an earlier one.
         RunError: If the folder belongs to another run, or a file in it is broken.
 
     Example:
@@ -140,32 +184,106 @@ def simulate(
     options = options or SimulateOptions()
     if not cast.roles:
         raise EmptyError("the cast is empty: match at least one respondent")
-    for question in survey.questions:
-        if len(question.options) > len(LETTERS):
-            raise OptionError(
-                f"question {question.key!r} has {len(question.options)} options: at most {len(LETTERS)} can be lettered"
-            )
-    contexts = [_context(role, options, seed) for role in cast.roles]
-    told = _provenance(cast, survey, model, options, seed)
+    _check(survey, options, earlier, wave)
+    plan = _Plan(cast=cast, survey=survey, options=options, seed=seed, earlier=tuple(earlier), wave=wave)
+    # All of it before the folder is made: a role that cannot be introduced stops the run here.
+    plan.introductions  # noqa: B018
+    told = provenance(*_provenance(plan, model))
     seats = _seats(cast)
     files = {SURVEY_FILE: as_json(survey.to_dict()), CAST_FILE: as_parquet(seats, _seat_schema())}
     store = RunFolder.open(folder, told, files=files) if folder is not None else None
     told = store.provenance if store else told
-    cells = _read_cells(store, survey, len(cast)) if store else {}
+    cells = read_cells(store, survey, len(cast)) if store else {}
     progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
-    for batch in _batches(cast, contexts, options.batch_size):
-        runner = _Batch(cast, contexts, survey, model, options, seed, batch)
-        for asked in runner.rounds(cells):
+    for batch in plan.batches():
+        for asked in _Batch(plan, model, batch).rounds(cells):
             cells |= {(cell.role, cell.question): cell for cell in asked}
             if store:
                 asked_for = [(cell.role, cell.question) for cell in asked]
-                store.write(PARTS, [asdict(cell) for cell in asked], _cell_schema(), key=asked_for)
+                store.write(PARTS, [asdict(cell) for cell in asked], cell_schema(), key=asked_for)
             progress(len(cells), total)
     if store:
         store.log("finished", answers=len(cells))
-    return _assemble(seats, survey, cells, told)
+    return assemble(seats, survey, cells, told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationPlan:
+    """What a simulation will take; nothing is asked for it."""
+
+    roles: int
+    answers: int
+    """Questions put to roles, all of them: skip logic can only leave some out."""
+    prompt_tokens: int
+    """Of all prompts, each counted whole: what a server without a prefix cache computes. With one try for each."""
+    unique_tokens: int
+    """With everything that prompts share counted once, as the in-process engine computes them."""
+    longest: int
+    """Tokens of the longest prompt."""
+    reply_tokens: int
+    """At most, with one try for each question; 0 where probabilities are read off the prompt."""
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return the plan as lines to read."""
+        return [
+            f"{self.roles:,} roles, {self.answers:,} answers",
+            f"{self.prompt_tokens:,} prompt tokens, {self.unique_tokens:,} if what prompts share is computed once; the "
+            f"longest prompt has {self.longest:,}",
+            f"at most {self.reply_tokens:,} reply tokens, with one try for each question",
+        ]
+
+
+def plan_simulation(
+    cast: Matching,
+    survey: Survey,
+    model: LanguageModel,
+    *,
+    seed: int = 0,
+    options: SimulateOptions | None = None,
+) -> SimulationPlan:
+    """Count what `simulate` with the same arguments would ask; only the model's tokenizer is used.
+
+    Raises:
+        EmptyError: If nobody is cast.
+        OptionError: As `simulate`.
+
+    Example:
+        >>> from anthology_hub import Respondents, open_model, unmatched
+        >>> cast = unmatched(Respondents.load("gss-2018").sample(3))
+        >>> options = SimulateOptions(conditioning="bio")
+        >>> plan_simulation(cast, Survey.load("bfi"), open_model("scripted:uniform"), options=options).answers
+        75
+    """
+    options = options or SimulateOptions()
+    if not cast.roles:
+        raise EmptyError("the cast is empty: match at least one respondent")
+    _check(survey, options, (), "")
+    plan = _Plan(cast=cast, survey=survey, options=options, seed=seed)
+    texts = [question_text(q, range(len(q.options)), consistency=True) for q in survey.questions]
+    before = np.array(model.count_tokens([_whole(told) for told in plan.introductions]))
+    asked = np.array(model.count_tokens([f"\n\n{text}\nAnswer: {NO_ANSWER}" for text in texts]))
+    # A prompt holds what was asked before it; questions come in every order, so each stands on average in half of them.
+    held = (len(asked) + 1) / 2 if options.history == "series" else 1.0
+    free = [question.kind != CHOICE or options.mode == "text" for question in survey.questions]
+    longest = asked.sum() if options.history == "series" else asked.max()
+    return SimulationPlan(
+        roles=len(cast),
+        answers=len(cast) * len(asked),
+        prompt_tokens=int(before.sum() * len(asked) + asked.sum() * held * len(cast)),
+        unique_tokens=int(before.sum() + asked.sum() * len(cast)),
+        longest=int(before.max() + longest),
+        reply_tokens=sum(free) * options.sampling.max_tokens * len(cast),
+    )
+
+
+def _whole(told: Introduction) -> str:
+    return Prompt(context=told.context, turns=told.turns, question="").as_text()
 
 
 def load_run(folder: str | Path) -> Answers:
@@ -176,174 +294,283 @@ def load_run(folder: str | Path) -> Answers:
     """
     store = RunFolder(folder)
     survey, seats = _read_survey(store), read_rows(store.folder / CAST_FILE)
-    cells = _read_cells(store, survey, len(seats))
+    cells = read_cells(store, survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
         raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
-    return _assemble(seats, survey, cells, store.provenance)
+    return assemble(seats, survey, cells, store.provenance)
 
 
-def _context(role: Role, options: SimulateOptions, seed: int) -> str:
-    return context_of(role, options.conditioning, seed=derive_seed(seed, role.respondent_id, "bio"))
+def _check(survey: Survey, options: SimulateOptions, earlier: Sequence[Answers], wave: str) -> None:
+    most = MOST_DIGITS if options.labels == "numbers" and options.mode != "text" else len(LETTERS)
+    for question in survey.questions:
+        if len(question.options) > most:
+            how = "lettered" if options.labels == "letters" else "numbered with one digit" if most < 10 else "numbered"
+            raise OptionError(
+                f"question {question.key!r} has {len(question.options)} options: at most {most} can be {how}"
+            )
+    if wave in (known := [answers.wave for answers in earlier]):
+        raise OptionError(f"wave {wave!r} was asked before: give another name than {', '.join(map(repr, known))}")
 
 
-def _batches(cast: Matching, contexts: Sequence[str], size: int) -> Iterator[list[int]]:
-    """Positions of roles, neighbours alike: equal backstories share a batch (and its cache), lengths pad little."""
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is asked of whom and how: all that an answer depends on but the model."""
 
-    def key(at: int) -> tuple[int, str, str]:
-        role = cast.roles[at]
-        story = role.persona.backstory if role.persona else ""
-        return len(story) or len(contexts[at]), story, role.respondent_id
+    cast: Matching
+    survey: Survey
+    options: SimulateOptions
+    seed: int
+    earlier: tuple[Answers, ...] = ()
+    wave: str = ""
 
-    order = sorted(range(len(cast)), key=key)
-    return (order[start : start + size] for start in range(0, len(order), size))
+    @cached_property
+    def introductions(self) -> list[Introduction]:
+        """What comes before the first question, for each role."""
+        return [replace(told, turns=(*told.turns, *self._memory(role))) for role, told in self._told()]
+
+    def _told(self) -> Iterator[tuple[Role, Introduction]]:
+        how, append, codebook = self.options.conditioning, self.options.append, self.cast.codebook
+        for role in self.cast.roles:
+            seed = derive_seed(self.seed, role.respondent_id, "bio")
+            yield role, introduce(role, how, append=append, codebook=codebook, seed=seed)
+
+    def _memory(self, role: Role) -> Turns:
+        seat = (role.respondent_id, role.persona.persona_id if role.persona else "")
+        found = ((answers, rows.get(seat)) for answers, rows in zip(self.earlier, self._rows, strict=True))
+        return tuple(turn for answers, row in found if row is not None for turn in _remembered(answers, row))
+
+    @cached_property
+    def _rows(self) -> list[dict[tuple[str, str], int]]:
+        seats = (zip(answers.respondent_ids, answers.persona_ids, strict=True) for answers in self.earlier)
+        return [{seat: row for row, seat in enumerate(each)} for each in seats]
+
+    @cached_property
+    def by_key(self) -> dict[str, Question]:
+        """The questions by key."""
+        return {question.key: question for question in self.survey.questions}
+
+    @cached_property
+    def needs(self) -> dict[str, set[str]]:
+        """Of each question the keys of those that it depends on."""
+        return {question.key: needs(question, self.survey.keys) for question in self.survey.questions}
+
+    def batches(self) -> Iterator[list[int]]:
+        """Positions of roles, neighbours alike: equal backstories share a batch (and its cache), lengths pad little."""
+
+        def key(at: int) -> tuple[int, str, str]:
+            role = self.cast.roles[at]
+            story = role.persona.backstory if role.persona else ""
+            return len(story) or len(self.introductions[at].context), story, role.respondent_id
+
+        order, size = sorted(range(len(self.cast)), key=key), self.options.batch_size
+        return (order[start : start + size] for start in range(0, len(order), size))
+
+    def seed_of(self, at: int, *what: int | str) -> int:
+        """Return the seed of a draw for a role."""
+        role = self.cast.roles[at]
+        persona = role.persona.persona_id if role.persona else ""
+        return derive_seed(self.seed, who(role.respondent_id, persona, self.wave), *what)
+
+    def order_of(self, at: int) -> list[str]:
+        """Return the keys of the questions in the order in which a role is asked."""
+        keys = list(self.survey.keys)
+        if self.options.shuffle_questions and self.options.history == "series":
+            random.Random(self.seed_of(at, "questions")).shuffle(keys)
+        order: list[str] = []
+        while keys:
+            # The first that waits for nothing: a question stays behind those that it depends on.
+            order.append(keys.pop(next(i for i, key in enumerate(keys) if self.needs[key] <= set(order))))
+        return order
+
+    def shown(self, at: int, question: Question) -> tuple[int, ...]:
+        """Return the options of a question in the order in which they stand in a role's history."""
+        patterns = patterns_of(self.options.options_order, self.survey)
+        return option_order(question, patterns, self.seed_of(at, question.key, "order"))
+
+
+def _remembered(answers: Answers, row: int) -> Iterator[tuple[str, str]]:
+    """Yield what a role was asked in an earlier wave and what it answered, in canonical option order."""
+    grounding = answers.provenance.get("inputs", {}).get("options", {}).get("grounding", "")
+    preamble, told = "\n".join(filter(None, (grounding, answers.survey.preamble))), dict[str, str]()
+    for column, question in enumerate(answers.survey.questions):
+        if answers.statuses[row, column] == SKIPPED:
+            continue
+        answer = _answer_at(answers, row, column)
+        text = question_text(
+            question, tuple(range(len(question.options))), consistency=False, preamble=preamble, earlier=told
+        )
+        yield text, NO_ANSWER if answer is None else answer_text(question, answer, labels="letters")
+        told[question.key] = NO_ANSWER if answer is None else answer_text(question, answer)
+        preamble = ""
+
+
+def _answer_at(answers: Answers, row: int, column: int) -> object:
+    if answers.statuses[row, column] != ANSWERED:
+        return None
+    if answers.survey.questions[column].kind == CHOICE:
+        return int(answers.picks[row, column])
+    return None if answers.values is None else answers.values[row, column]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """One question as it is put to one role."""
+
+    at: int
+    question: Question
+    shown: tuple[int, ...]
+    prompt: Prompt
 
 
 class _Batch:
     """The questions of one batch of roles, round by round."""
 
-    def __init__(
-        self,
-        cast: Matching,
-        contexts: Sequence[str],
-        survey: Survey,
-        model: LanguageModel,
-        options: SimulateOptions,
-        seed: int,
-        roles: list[int],
-    ) -> None:
-        self.cast, self.contexts, self.survey, self.model = cast, contexts, survey, model
-        self.options, self.seed, self.roles = options, seed, roles
-        self.by_key = {question.key: question for question in survey.questions}
-        self.needs = {question.key: needs(question, survey.keys) for question in survey.questions}
-        self.orders = {at: self._question_order(at) for at in roles}
+    def __init__(self, plan: _Plan, model: LanguageModel, roles: list[int]) -> None:
+        self.plan, self.options, self.model, self.roles = plan, plan.options, model, roles
+        self.orders = {at: plan.order_of(at) for at in roles}
         self.turns: dict[int, list[tuple[str, str]]] = {at: [] for at in roles}
-        self.cells: dict[int, dict[str, _Cell]] = {at: {} for at in roles}
+        self.cells: dict[int, dict[str, Cell]] = {at: {} for at in roles}
 
-    def rounds(self, known: Mapping[tuple[int, str], _Cell]) -> Iterator[list[_Cell]]:
+    def rounds(self, known: Mapping[tuple[int, str], Cell]) -> Iterator[list[Cell]]:
         """Ask what is not known yet, question by question."""
-        for step in range(len(self.survey.questions)):
-            todo = [at for at in self.roles if (at, self.orders[at][step]) not in known]
-            due = [at for at in todo if self.survey.asks(self.by_key[self.orders[at][step]], self._picked(at))]
-            asked = [_skipped(at, self.orders[at][step]) for at in todo if at not in due]
-            asked += self._ask(due, step) if due else []
-            fresh = {cell.role: cell for cell in asked}
-            for at in self.roles:
-                question = self.by_key[self.orders[at][step]]
-                cell = fresh.get(at) or known[at, question.key]
-                if cell.status != SKIPPED:
+        survey = self.plan.survey
+        for step in range(len(survey.questions)):
+            questions = {at: self.plan.by_key[self.orders[at][step]] for at in self.roles}
+            todo = [at for at in self.roles if (at, questions[at].key) not in known]
+            due = [at for at in todo if survey.asks(questions[at], self._picked(at))]
+            fresh = [Cell.skipped(at, questions[at].key) for at in todo if at not in due]
+            fresh += self._ask([self._put(at, questions[at], step) for at in due])
+            found = {cell.role: cell for cell in fresh}
+            for at, question in questions.items():
+                cell = found.get(at) or known[at, question.key]
+                if cell.status != SKIPPED and self.options.history == "series":
                     self.turns[at].append((self._text(at, question, step), cell.answer))
                 self.cells[at][question.key] = cell
-            if asked:
-                yield asked
+            if fresh:
+                yield fresh
 
     def _picked(self, at: int) -> dict[str, int]:
         return {key: cell.pick for key, cell in self.cells[at].items()}
 
     def _earlier(self, at: int, question: Question) -> dict[str, str]:
         """What this role answered to the questions that the text refers to."""
-        cells = {key: self.cells[at][key] for key in question.piped if key in self.needs[question.key]}
-        options = {key: self.by_key[key].options[cell.pick] for key, cell in cells.items() if cell.pick != MISSING}
-        return {key: options.get(key, NO_ANSWER) for key in cells}
+        keys = (key for key in question.piped if key in self.plan.needs[question.key])
+        return {key: _told_of(self.plan.by_key[key], self.cells[at][key]) for key in keys}
 
-    def _ask(self, todo: list[int], step: int) -> list[_Cell]:
-        questions = [self.by_key[self.orders[at][step]] for at in todo]
-        start = "(" if self.options.mode == "letters" else ""
-        prompts = [self._prompt(at, q, step, start) for at, q in zip(todo, questions, strict=True)]
-        shown = [self._shown(at, q) for at, q in zip(todo, questions, strict=True)]
-        if self.options.mode == "letters":
-            return self._by_letters(todo, questions, prompts, shown)
-        return self._by_text(todo, questions, prompts, shown)
+    def _put(self, at: int, question: Question, step: int) -> _Asked:
+        told, shown = self.plan.introductions[at], self.plan.shown(at, question)
+        prompt = Prompt(
+            context=told.context,
+            turns=(*told.turns, *self.turns[at]),
+            question=self._text(at, question, step, shown),
+            start="(" if question.kind == CHOICE and self.options.mode != "text" else "",
+            opening=told.opening,
+        )
+        return _Asked(at=at, question=question, shown=shown, prompt=prompt)
 
-    def _by_letters(
-        self, todo: list[int], questions: list[Question], prompts: list[Prompt], shown: list[tuple[int, ...]]
-    ) -> list[_Cell]:
-        letters = [LETTERS[: len(order)] for order in shown]
-        choices = self.model.choose(prompts, letters, self.options.sampling)
-        cells = []
-        for at, question, order, choice in zip(todo, questions, shown, choices, strict=True):
-            probs = np.empty(len(order))
-            probs[list(order)] = choice.probs
-            # Rounding keeps float noise of the batch out of the record and of all but one in a million draws.
-            probs = probs.round(6) / probs.round(6).sum()
-            uniform = np.random.default_rng(self._seed(at, question, 0)).random()
-            place = min(int(np.searchsorted(np.cumsum(probs[list(order)]), uniform, side="right")), len(order) - 1)
-            sure = choice.mass >= self.options.least_mass
-            cells.append(
-                _Cell(
-                    role=at,
-                    question=question.key,
-                    pick=order[place] if sure else MISSING,
-                    status=ANSWERED if sure else UNPARSABLE,
-                    raw=LETTERS[place] if sure else "",
-                    mass=round(choice.mass, 6),
-                    probs=tuple(probs.tolist()),
-                    answer=f"({LETTERS[place]}) {question.options[order[place]]}" if sure else NO_ANSWER,
-                )
-            )
-        return cells
+    def _text(self, at: int, question: Question, step: int, shown: tuple[int, ...] | None = None) -> str:
+        first, told = step == 0 or self.options.history == "independent", self.plan.introductions[at]
+        opening = "\n".join(filter(None, (self.options.grounding, self.plan.survey.preamble))) if first else ""
+        return question_text(
+            question,
+            self.plan.shown(at, question) if shown is None else shown,
+            # The sentence asks for consistency with earlier answers: it needs something to refer to.
+            consistency=not first or bool(told.context or told.turns),
+            preamble=opening,
+            earlier=self._earlier(at, question),
+            labels=_labels_for(question, self.options),
+        )
 
-    def _by_text(
-        self, todo: list[int], questions: list[Question], prompts: list[Prompt], shown: list[tuple[int, ...]]
-    ) -> list[_Cell]:
-        cells: dict[int, _Cell] = {}
-        waiting = list(range(len(todo)))
+    def _ask(self, asked: list[_Asked]) -> list[Cell]:
+        for_text = [one for one in asked if not one.prompt.start]
+        for_probs = [one for one in asked if one.prompt.start]
+        return [*self._by_probs(for_probs), *self._by_text(for_text)]
+
+    def _by_probs(self, asked: list[_Asked]) -> list[Cell]:
+        if not asked:
+            return []
+        if self.options.options_order != "both":
+            return [self._drawn(one, *found) for one, found in zip(asked, self._probs(asked), strict=True)]
+        # The two orders of a question are neighbours: all that stands before the options is computed once.
+        found = self._probs([each for one in asked for each in (one, self._reversed(one))])
+        pairs = zip(asked, found[::2], found[1::2], strict=True)
+        return [self._drawn(one, (p + q) / 2, (m + k) / 2, abs(p - q).sum() / 2) for one, (p, m), (q, k) in pairs]
+
+    def _reversed(self, one: _Asked) -> _Asked:
+        shown, step = one.shown[::-1], self.orders[one.at].index(one.question.key)
+        text = self._text(one.at, one.question, step, shown)
+        return replace(one, shown=shown, prompt=replace(one.prompt, question=text))
+
+    def _probs(self, asked: list[_Asked]) -> list[tuple[NDArray[np.float64], float]]:
+        """Return the probabilities in canonical order, and the option mass."""
+        labels = [labels_of(len(one.shown), self.options.labels) for one in asked]
+        found = []
+        for one, choice in zip(
+            asked, self.model.choose([one.prompt for one in asked], labels, self.options.sampling), strict=True
+        ):
+            probs = np.empty(len(one.shown))
+            probs[list(one.shown)] = choice.probs
+            found.append((probs, choice.mass))
+        return found
+
+    def _drawn(self, one: _Asked, probs: NDArray[np.float64], mass: float, gap: float = float("nan")) -> Cell:
+        # Rounding keeps float noise of the batch out of the record and of all but one in a million draws.
+        probs = probs.round(6) / probs.round(6).sum()
+        uniform = np.random.default_rng(self.plan.seed_of(one.at, one.question.key, 0)).random()
+        place = int(np.searchsorted(np.cumsum(probs[list(one.shown)]), uniform, side="right"))
+        place = min(place, len(one.shown) - 1)
+        sure = self.options.mode == "choice" or mass >= self.options.least_mass
+        label, pick = labels_of(len(one.shown), self.options.labels)[place], one.shown[place]
+        return Cell(
+            role=one.at,
+            question=one.question.key,
+            pick=pick if sure else MISSING,
+            status=ANSWERED if sure else UNPARSABLE,
+            raw=label if sure else "",
+            mass=round(mass, 6),
+            probs=tuple(probs.tolist()),
+            answer=f"({label}) {one.question.options[pick]}" if sure else NO_ANSWER,
+            tries=1,
+            gap=round(gap, 6),
+        )
+
+    def _by_text(self, asked: list[_Asked]) -> list[Cell]:
+        cells: dict[int, Cell] = {}
+        waiting = list(range(len(asked)))
         for attempt in range(self.options.tries):
-            seeds = [self._seed(todo[i], questions[i], attempt) for i in waiting]
-            texts = self.model.complete([prompts[i] for i in waiting], self.options.sampling, seeds=seeds)
-            for i, text in zip(waiting, texts, strict=True):
-                cells[i] = _text_cell(todo[i], questions[i], shown[i], text)
-            if not (waiting := [i for i in waiting if cells[i].status != ANSWERED]):
+            if not (waiting := [i for i in waiting if i not in cells or cells[i].status != ANSWERED]):
                 break
-        return [cells[i] for i in range(len(todo))]
-
-    def _prompt(self, at: int, question: Question, step: int, start: str) -> Prompt:
-        text = self._text(at, question, step)
-        return Prompt(context=self.contexts[at], turns=tuple(self.turns[at]), question=text, start=start)
-
-    def _text(self, at: int, question: Question, step: int) -> str:
-        # The sentence asks for consistency with earlier answers: with no context it has nothing to refer to at first.
-        consistency = step > 0 or bool(self.contexts[at])
-        preamble = self.survey.preamble if step == 0 else ""
-        earlier = self._earlier(at, question)
-        shown = self._shown(at, question)
-        return question_text(question, shown, consistency=consistency, preamble=preamble, earlier=earlier)
-
-    def _shown(self, at: int, question: Question) -> tuple[int, ...]:
-        return option_order(question, self.survey.order_patterns, self._seed(at, question, "order"))
-
-    def _question_order(self, at: int) -> list[str]:
-        keys = list(self.survey.keys)
-        if self.options.shuffle_questions:
-            random.Random(derive_seed(self.seed, self._who(at), "questions")).shuffle(keys)
-        order: list[str] = []
-        while keys:
-            # The first that waits for nothing: a question stays behind those that it depends on.
-            order.append(keys.pop(next(at for at, key in enumerate(keys) if self.needs[key] <= set(order))))
-        return order
-
-    def _seed(self, at: int, question: Question, attempt: int | str) -> int:
-        return derive_seed(self.seed, self._who(at), question.key, attempt)
-
-    def _who(self, at: int) -> str:
-        role = self.cast.roles[at]
-        return f"{role.respondent_id}/{role.persona.persona_id if role.persona else ''}"
+            seeds = [self.plan.seed_of(asked[i].at, asked[i].question.key, attempt) for i in waiting]
+            texts = self.model.complete([asked[i].prompt for i in waiting], self.options.sampling, seeds=seeds)
+            read = zip(waiting, texts, strict=True)
+            cells |= {i: _text_cell(asked[i], text, attempt + 1, self.options) for i, text in read}
+        return [cells[i] for i in range(len(asked))]
 
 
-def _skipped(at: int, key: str) -> _Cell:
-    return _Cell(role=at, question=key, pick=MISSING, status=SKIPPED, raw="", mass=float("nan"), probs=(), answer="")
+def _labels_for(question: Question, options: SimulateOptions) -> str:
+    # In a ranking, 1. 2. 3. are ranks.
+    return "letters" if question.kind == RANKING else options.labels
 
 
-def _text_cell(at: int, question: Question, order: tuple[int, ...], text: str) -> _Cell:
-    reply = parse_reply(text, [question.options[place] for place in order])
-    return _Cell(
-        role=at,
-        question=question.key,
-        pick=order[reply.option] if reply.status == ANSWERED else MISSING,
+def _told_of(question: Question, cell: Cell) -> str:
+    if cell.status != ANSWERED:
+        return NO_ANSWER
+    return answer_text(question, cell.pick if question.kind == CHOICE else value_of(question, cell))
+
+
+def _text_cell(one: _Asked, text: str, tries: int, options: SimulateOptions) -> Cell:
+    reply = read_answer(one.question, one.shown, text, labels=_labels_for(one.question, options))
+    return Cell(
+        role=one.at,
+        question=one.question.key,
+        pick=reply.option,
         status=reply.status if text else FAILED,
         raw=text,
         mass=float("nan"),
         probs=(),
         answer=text or NO_ANSWER,
+        tries=tries,
+        value="" if reply.value is None else json.dumps(reply.value, ensure_ascii=False),
     )
 
 
@@ -360,36 +587,6 @@ def _seats(cast: Matching) -> list[dict[str, Any]]:
     ]
 
 
-def _assemble(
-    seats: Sequence[Mapping[str, Any]],
-    survey: Survey,
-    cells: Mapping[tuple[int, str], _Cell],
-    told: Mapping[str, Any],
-) -> Answers:
-    shape = (len(seats), len(survey.questions))
-    most = max(len(question.options) for question in survey.questions)
-    picks = np.full(shape, MISSING, dtype=np.int16)
-    probs, mass = np.full((*shape, most), np.nan, dtype=np.float32), np.full(shape, np.nan, dtype=np.float32)
-    statuses, raw = np.full(shape, FAILED, dtype="U12"), np.full(shape, "", dtype=object)
-    column = {key: at for at, key in enumerate(survey.keys)}
-    for (row, key), cell in cells.items():
-        at = row, column[key]
-        picks[at], mass[at], statuses[at], raw[at] = cell.pick, cell.mass, cell.status, cell.raw
-        probs[at][: len(cell.probs)] = cell.probs
-    return Answers(
-        survey=survey,
-        respondent_ids=tuple(seat["respondent_id"] for seat in seats),
-        persona_ids=tuple(seat["persona_id"] for seat in seats),
-        weights=np.array([seat["weight"] for seat in seats]),
-        picks=picks,
-        probs=probs,
-        mass=mass,
-        statuses=statuses,
-        raw=raw,
-        provenance=told,
-    )
-
-
 def _read_survey(store: RunFolder) -> Survey:
     try:
         return Survey.from_dict(read_json(store.folder / SURVEY_FILE))
@@ -397,47 +594,22 @@ def _read_survey(store: RunFolder) -> Survey:
         raise RunError(f"{error}: {run_again(store.folder)}") from error
 
 
-def _read_cells(store: RunFolder, survey: Survey, n: int) -> dict[tuple[int, str], _Cell]:
-    cells = {}
-    for file, rows in store.read(PARTS):
-        try:
-            part = [_Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
-        except (TypeError, KeyError) as error:
-            raise RunError(f"{file} is broken ({error}): {ANEW}") from error
-        if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
-            raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
-        cells.update({(cell.role, cell.question): cell for cell in part})
-    return cells
-
-
-def _cell_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("role", pa.int32()),
-            ("question", pa.string()),
-            ("pick", pa.int16()),
-            ("status", pa.string()),
-            ("raw", pa.string()),
-            ("mass", pa.float64()),
-            ("probs", pa.list_(pa.float64())),
-            ("answer", pa.string()),
-        ]
-    )
-
-
-def _seat_schema() -> Any:  # noqa: ANN401
+def _seat_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
     return pa.schema([("respondent_id", text), ("persona_id", text), ("weight", number), ("log_weight", number)])
 
 
-def _provenance(
-    cast: Matching, survey: Survey, model: LanguageModel, options: SimulateOptions, seed: int
-) -> dict[str, Any]:
+_LATER = ("append", "grounding", "history", "options_order", "labels")
+"""Options that came later: left out where they are as usual, so that the ids of older runs stand."""
+
+
+def _provenance(plan: _Plan, model: LanguageModel) -> tuple[dict[str, Any], dict[str, Any]]:
+    cast, survey, options = plan.cast, plan.survey, plan.options
+    usual = {field.name: field.default for field in fields(options) if field.name in _LATER}
     asked = {name: value for name, value in asdict(options).items() if name != "batch_size"}
+    asked = {name: value for name, value in asked.items() if name not in usual or value != usual[name]}
     inputs = {
         "collection": cast.collection,
         "humans": cast.humans,
@@ -447,8 +619,20 @@ def _provenance(
         "model": model.card.to_dict(),
         "prompts": DIGEST,
         "options": asked,
-        "seed": seed,
+        "seed": plan.seed,
     }
+    inputs |= {"wave": plan.wave} if plan.wave else {}
+    inputs |= {"earlier": [_run_of(answers) for answers in plan.earlier]} if plan.earlier else {}
+    if needs_levels(options.conditioning, options.append) and cast.codebook is not None:
+        levels = [sorted(role.levels.items()) for role in cast.roles]
+        inputs["traits"] = digest([cast.codebook.to_dict(), levels])
+    closed = all(question.kind == CHOICE for question in survey.questions)
+    told = options.conditioning in ("nothing", "bio", "anthology") and options.mode != "choice"
+    if not (closed and told and set(asked).isdisjoint(_LATER) and not plan.wave and not plan.earlier):
+        inputs["prompts"] = WHOLE_DIGEST
     # Neither the batch size nor the place of the collection changes an answer, so they are no inputs.
-    execution = {"batch_size": options.batch_size, "collection": cast.origin}
-    return provenance(inputs, execution)
+    return inputs, {"batch_size": options.batch_size, "collection": cast.origin}
+
+
+def _run_of(answers: Answers) -> dict[str, Any]:
+    return {"run_id": answers.provenance.get("run_id", ""), "wave": answers.wave}

@@ -19,10 +19,14 @@ from anthology_hub.labelled import Code, LabelledTable, Variable, codebook_of, f
 from anthology_hub.schema import (
     ANSWERED,
     ASKED,
+    CHOICE,
     FAILED,
     MISSING,
+    NUMBER,
+    RANKING,
     REFUSED,
     SKIPPED,
+    TEXT,
     UNPARSABLE,
     Answers,
     Metric,
@@ -55,7 +59,9 @@ def answers_table(answers: Answers, *, probs: bool = False, ids: bool = False) -
 
     A cell holds the survey's own code of the chosen option. Where there is no answer it holds a user-missing code:
     refused -1, unparsable -2, failed -3, not asked (skip logic) -4; in a survey that has negative codes of its own,
-    the next four below its smallest.
+    the next four below its smallest. A question that is no choice has a number or a text, or a column for each option
+    (`KEY_1`, `KEY_2` ...: 1 if chosen, 0 if not; the place in a ranking), empty where there is no answer, and the
+    reason for that in `KEY_status`.
 
     Args:
         answers: From `simulate` or `load_run`.
@@ -78,6 +84,9 @@ def answers_table(answers: Answers, *, probs: bool = False, ids: bool = False) -
     made.add(answers.weights, Variable(name="weight", label=_LABELS["weight"], measure="scale"))
     variables = survey_variables(survey)
     for at, question in enumerate(survey.questions):
+        if question.kind != CHOICE:
+            _add_values(made, answers, at)
+            continue
         made.add(_coded(answers, at), variables[question.key], own=True)
         for place, option in enumerate(question.options if probs else ()):
             label = f"Probability of {option!r}: {question.text}"
@@ -93,7 +102,7 @@ def answers_table(answers: Answers, *, probs: bool = False, ids: bool = False) -
 
 
 def survey_variables(survey: Survey) -> dict[str, Variable]:
-    """Return a variable for each question: its wording, options and codes, and the codes of no answer.
+    """Return a variable for each choice question: its wording, options and codes, and the codes of no answer.
 
     Example:
         >>> variable = survey_variables(Survey.load("gss-national-spending"))["natenvir"]
@@ -107,6 +116,7 @@ def survey_variables(survey: Survey) -> dict[str, Variable]:
         question.key: replace(plain, values={**plain.values, **reasons}, missing=(span,))
         for question in survey.questions
         for plain in [_variable(question)]
+        if question.kind == CHOICE
     }
 
 
@@ -241,7 +251,7 @@ def _meant(places: NDArray[np.int16], codes: Sequence[Any]) -> NDArray[np.float6
 
 def _first_missing(survey: Survey) -> float:
     """The code of a refusal: -1, or the next below the smallest code of the survey."""
-    return float(min(0, *(code for question in survey.questions for code in question.codes)) - 1)
+    return float(min([0, *(code for question in survey.questions for code in question.codes)]) - 1)
 
 
 def _coded(answers: Answers, at: int) -> NDArray[np.float64]:
@@ -249,6 +259,39 @@ def _coded(answers: Answers, at: int) -> NDArray[np.float64]:
     for place, status in enumerate(NO_ANSWER):
         codes[answers.statuses[:, at] == status] = _first_missing(answers.survey) - place
     return codes
+
+
+def _add_values(made: _Columns, answers: Answers, at: int) -> None:
+    """Add the columns of a question that is no choice."""
+    question = answers.survey.questions[at]
+    n = len(answers)
+    values = [None] * n if answers.values is None else answers.values[:, at].tolist()
+    if question.kind == NUMBER:
+        numbers = np.array([math.nan if value is None else value for value in values])
+        made.add(numbers, Variable(name=question.key, label=question.text, measure="scale"), own=True)
+    elif question.kind == TEXT:
+        made.add(texts_of(values), Variable(name=question.key, label=question.text), own=True)
+    for place, option in enumerate(question.options):
+        # The label keeps what tells the columns apart, however long the question is.
+        name, label = f"{question.key}_{place + 1}", f"{option}: {question.text}"
+        made.add(*_of_option(question, values, place, Variable(name=name, label=label)))
+    reasons: dict[Code, str] = {0.0: "Answered"}
+    reasons |= {float(-1 - place): label for place, label in enumerate(NO_ANSWER.values())}
+    codes = {ANSWERED: 0.0, **{status: float(-1 - place) for place, status in enumerate(NO_ANSWER)}}
+    status = np.array([codes[str(each)] for each in answers.statuses[:, at]])
+    label = f"Whether there is an answer: {question.text}"
+    made.add(status, Variable(name=f"{question.key}_status", label=label, values=reasons, measure="nominal"))
+
+
+def _of_option(
+    question: Question, values: Sequence[Any], place: int, variable: Variable
+) -> tuple[NDArray[np.float64], Variable]:
+    """Return whether an option was chosen, or its place in the ranking, for each role; NaN without an answer."""
+    if question.kind == RANKING:
+        ranks = [math.nan if value is None else value.index(place) + 1.0 for value in values]
+        return np.array(ranks), replace(variable, measure="ordinal")
+    chosen = [math.nan if value is None else float(place in value) for value in values]
+    return np.array(chosen), replace(variable, values={0.0: "Not chosen", 1.0: "Chosen"}, measure="nominal")
 
 
 def _facts(answers: Answers) -> dict[str, Any]:

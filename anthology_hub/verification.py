@@ -23,10 +23,12 @@ from anthology_hub.evaluation import EvaluateOptions, evaluate
 from anthology_hub.leaderboard import ANSWERS, MARKS, Entry, beside, now, pseudonym, read_answers, read_board, stem_of
 from anthology_hub.margins import Margins
 from anthology_hub.matching import unmatched
-from anthology_hub.prompts import DIGEST, derive_seed, option_order, parse_reply
+from anthology_hub.prompts import DIGEST, WHOLE_DIGEST, derive_seed, option_order, patterns_of, who
 from anthology_hub.ranking import BELOW_PROTOCOL, CURRENT, DIFFERS, OTHER_HUMANS, VERIFIED
+from anthology_hub.replies import parse_reply
 from anthology_hub.schema import (
     ANSWERED,
+    CHOICE,
     MISSING,
     SCHEMA_VERSION,
     SKIPPED,
@@ -287,7 +289,7 @@ class _Sheet:
     @classmethod
     def read(cls, content: bytes, whole: Survey, result: Result, humans: Respondents | Margins) -> _Sheet:
         try:
-            rows, survey = read_answers(content), whole.select(result.questions)
+            rows, survey = read_answers(content), _asked(whole, result)
         except AnthologyError as error:
             return cls(problems=(_wrong("the file", "readable", str(error)),))
         if problems := tuple(_gaps(rows, survey)):
@@ -414,16 +416,25 @@ def _inputs(result: Result, whole: Survey) -> Iterator[Difference]:
     if (made := digest(inputs)[:16]) != result.run_id:
         yield Difference(kind=INPUTS, what="the run id that the inputs make", pushed=result.run_id, found=made)
     said = inputs.get("survey", {})
-    if list(said.get("questions", ())) != list(result.questions):
-        yield Difference(kind=INPUTS, what="the questions", pushed=list(result.questions), found=said.get("questions"))
+    kinds = {question.key: question.kind for question in whole.questions}
+    # Choices are compared; what else was asked is named in the inputs alone.
+    compared = [key for key in said.get("questions", ()) if kinds.get(key, CHOICE) == CHOICE]
+    if compared != list(result.questions):
+        yield Difference(kind=INPUTS, what="the questions", pushed=list(result.questions), found=compared)
     elif (found := _digest(whole, result)) and said.get("digest") != found:
         yield Difference(kind=INPUTS, what=f"the digest of {whole.name}", pushed=said.get("digest"), found=found)
+
+
+def _asked(whole: Survey, result: Result) -> Survey:
+    """Return the survey with the questions of the result, as `Answers.choices` has it."""
+    kept = whole.select(_promised(result).get("survey", {}).get("questions", result.questions)).choices
+    return kept if kept.keys == tuple(result.questions) else whole.select(result.questions)
 
 
 def _digest(whole: Survey, result: Result) -> str:
     """Of the survey with the questions of the result; empty if there are no such, which reading the answers tells."""
     try:
-        return whole.select(result.questions).digest
+        return whole.select(_promised(result)["survey"]["questions"]).digest
     except AnthologyError:
         return ""
 
@@ -454,17 +465,20 @@ def _cast(answers: Answers, humans: Respondents | Margins, people: Release | Non
 def _draws(answers: Answers) -> Iterator[Difference]:
     """Every pick must be what its probabilities (or its reply) and the run's seed make of it."""
     inputs = answers.provenance.get("inputs", {})
-    if inputs.get("prompts") != DIGEST:
+    if inputs.get("prompts") not in (DIGEST, WHOLE_DIGEST):
         return
-    options = inputs.get("options", {})
+    options, wave = inputs.get("options", {}), inputs.get("wave", "")
+    patterns = patterns_of(options.get("options_order", "survey"), answers.survey)
+    labels = options.get("labels", "letters")
     wrong = 0
     for at, (respondent, persona) in enumerate(zip(answers.respondent_ids, answers.persona_ids, strict=True)):
         for column, question in enumerate(answers.survey.questions):
-            seed = (inputs.get("seed"), f"{respondent}/{persona}", question.key)
-            order = option_order(question, answers.survey.order_patterns, derive_seed(*seed, "order"))
+            seed = (inputs.get("seed"), who(respondent, persona, wave), question.key)
+            order = option_order(question, patterns, derive_seed(*seed, "order"))
             pick, probs = int(answers.picks[at, column]), answers.probs[at, column, : len(order)]
             if options.get("mode") == "text":
-                reply = parse_reply(str(answers.raw[at, column]), [question.options[place] for place in order])
+                texts = [question.options[place] for place in order]
+                reply = parse_reply(str(answers.raw[at, column]), texts, labels=labels)
                 wrong += pick != (order[reply.option] if reply.status == ANSWERED else MISSING)
             elif pick != MISSING:
                 ends = np.concatenate([[0.0], np.cumsum(probs[list(order)], dtype=np.float64)])

@@ -11,23 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthology_hub.errors import OptionError
+from anthology_hub.conditioning import APPENDS, STORIED
 from anthology_hub.models.scripted import ScriptedModel
 from anthology_hub.prompts import (
     CHAT_BARE,
+    CHAT_HEADER,
     CONDITIONINGS,
     CONSISTENCY,
+    DIGEST,
     LETTERS,
     Prompt,
-    Reply,
+    answer_text,
     bio,
-    context_of,
     derive_seed,
+    folded,
+    labels_of,
     option_order,
-    parse_reply,
     question_text,
 )
-from anthology_hub.schema import ANSWERED, MISSING, REFUSED, UNPARSABLE, Matching, Persona, Question, Role, Survey
+from anthology_hub.schema import ANSWER_KINDS, Codebook, Matching, Persona, Question, Role, Survey
 from anthology_hub.simulation import SimulateOptions, simulate
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,7 +42,24 @@ PERSONA = Persona(persona_id=Persona.id_of(STORY), backstory=STORY)
 # -- golden files: the whole series of three questions
 
 
-def series(conditioning):
+LEVELS = {"age": "65+", "gender": "Female", "region": "Midwest"}
+INTERVIEW = (
+    "Question: To start, tell me the story of your life.\n\nAnswer: I grew up in Toledo, Ohio.\n\nWe had a store.\n\n"
+    "Question: Where do you live now?\n\nAnswer: Over the store, still."
+)
+CODEBOOK = Codebook.load("starter").coded(
+    {"age": ("18-64", "65+"), "gender": ("Male", "Female"), "region": ("Midwest", "South")}
+)
+
+
+def cast_of(conditioning):
+    story = INTERVIEW if conditioning == "interview" else STORY
+    persona = Persona(persona_id=PERSONA.persona_id, backstory=story)
+    role = Role(respondent_id="r1", weight=1.0, traits=TRAITS, levels=LEVELS, persona=persona)
+    return Matching(roles=(role,), method="greedy", codebook=CODEBOOK)
+
+
+def series(conditioning, append="bio", **options):
     """Return the last prompt of a series of three questions, which holds all that was said before."""
     asked = []
 
@@ -48,18 +67,52 @@ def series(conditioning):
         asked.append(prompt)
         return [0.0, 1.0, *[0.0] * (len(options) - 2)]
 
-    role = Role(respondent_id="r1", weight=1.0, traits=TRAITS, persona=PERSONA)
     survey = Survey.load("gss-national-spending").select(["natenvir", "natarms", "nataid"])
-    options = SimulateOptions(conditioning=conditioning)
-    simulate(Matching(roles=(role,), method="greedy"), survey, ScriptedModel(second), seed=2, options=options)
+    how = SimulateOptions(conditioning=conditioning, append=append, **options)
+    simulate(cast_of(conditioning), survey, ScriptedModel(second), seed=2, options=how)
     assert len(asked) == 3
     return asked[-1]
 
 
-def rendered(conditioning):
-    prompt = series(conditioning)
+def layouts(prompt):
     messages = "".join(f"<<{m['role']}>>\n{m['content']}\n" for m in prompt.as_messages())
     return f"==== completion layout\n{prompt.as_text()}\n==== chat messages\n{messages}"
+
+
+def rendered(name):
+    return layouts(series(*name.split("+")))
+
+
+def battery():
+    """Return every kind of question as it is asked, with letters and with numbers."""
+    fruit = {"options": ("Fig", "Plum", "Kiwi"), "codes": (1, 2, 9)}
+    questions = [
+        Question(key="choice", text="Which is best?", **fruit),
+        Question(key="number", text="How many?", kind="number"),
+        Question(key="low", text="How many?", kind="number", low=0),
+        Question(key="high", text="How many?", kind="number", high=2.5),
+        Question(key="hours", text="How long?", kind="number", low=0, high=24, unit="hours"),
+        Question(key="multi", text="Which do you like?", kind="multi", **fruit),
+        Question(key="least", text="Which do you like?", kind="multi", least=1, **fruit),
+        Question(key="most", text="Which do you like?", kind="multi", most=2, **fruit),
+        Question(key="both", text="Which do you like?", kind="multi", least=1, most=2, **fruit),
+        Question(key="exactly", text="Which do you like?", kind="multi", least=2, most=2, **fruit),
+        Question(key="ranking", text="Rank these.", kind="ranking", **fruit),
+        Question(key="text", text="Why?", kind="text"),
+    ]
+    assert {question.kind for question in questions} == {*ANSWER_KINDS}
+    shown = {question.key: tuple(reversed(range(len(question.options)))) for question in questions}
+    return "\n\n".join(
+        question_text(question, shown[question.key], consistency=True, preamble="Listen.", labels=labels)
+        for labels in ("letters", "numbers")
+        for question in questions
+    )
+
+
+NAMES = [
+    *(name for name in CONDITIONINGS if name not in STORIED),
+    *(f"{name}+{append}".removesuffix("+bio") for name in ("anthology", "interview") for append in APPENDS),
+]
 
 
 def compare_with_golden(name, text):
@@ -69,9 +122,26 @@ def compare_with_golden(name, text):
         pytest.fail("\n".join([f"the prompts changed; {AGAIN}", *lines]), pytrace=False)
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_prompts_of_a_whole_series_are_those_of_the_golden_file(conditioning):
-    compare_with_golden(f"{conditioning}.txt", rendered(conditioning))
+@pytest.mark.parametrize("name", NAMES)
+def test_prompts_of_a_whole_series_are_those_of_the_golden_file(name):
+    compare_with_golden(f"{name}.txt", rendered(name))
+
+
+@pytest.mark.parametrize("append", APPENDS)
+def test_a_primed_backstory_is_told_as_any_other(append):
+    assert series("primed", append) == series("anthology", append)
+
+
+def test_questions_of_every_kind_are_those_of_the_golden_file():
+    compare_with_golden("questions.txt", battery())
+
+
+def test_the_digest_of_the_first_wordings_stands_as_results_in_repositories_name_it():
+    assert DIGEST == "f670dae963535df2840ea60c6e1710ed4fbef1dcffd70e978e47718c9ced50ef"
+
+
+def test_every_golden_file_is_compared_with_something():
+    assert {file.stem for file in GOLDEN.glob("*.txt")} == {*NAMES, "questions"}
 
 
 def test_a_golden_mismatch_shows_the_changed_line_and_what_to_do():
@@ -143,6 +213,37 @@ def test_seeds_differ_where_a_part_differs_and_are_63_bits(parts):
     assert seed != derive_seed(parts[0] + "x", *parts[1:])
 
 
+def test_a_chat_opens_with_the_words_that_are_given():
+    given = Prompt(context="I farm.", turns=(), question="Q", opening="Be this person.").as_messages()
+    assert given[0]["content"] == "Be this person.\n\nI farm."
+    bare = Prompt(context="As told.", turns=(), question="Q", opening="").as_messages()
+    assert bare[0]["content"] == "As told."
+    assert Prompt(context="I farm.", turns=(), question="Q").as_messages()[0]["content"].startswith(CHAT_HEADER)
+
+
+def test_without_a_system_message_the_first_user_says_its_words():
+    prompt = Prompt(context="I farm.", turns=(("Q1", "a1"),), question="Q2")
+    first, *rest = folded(prompt.as_messages())
+    assert first == {"role": "user", "content": f"{CHAT_HEADER}\n\nI farm.\n\nQ1"}
+    assert rest == prompt.as_messages()[2:]
+
+
+def test_labels_are_letters_or_numbers():
+    assert labels_of(26) == tuple(LETTERS) and labels_of(3, "numbers") == ("1", "2", "3")
+    question = Question(key="q", text="?", options=("x", "y"), codes=(1, 2))
+    text = question_text(question, (1, 0), consistency=False, labels="numbers")
+    assert text.splitlines() == ["Question: ?", "(1) y", "(2) x", "Answer with (1) or (2)."]
+
+
+def test_an_answer_is_told_by_the_kind_of_its_question():
+    fruit = Question(key="q", text="?", options=("fig", "plum", "kiwi"), codes=(1, 2, 3), kind="ranking")
+    assert answer_text(fruit, (2, 0, 1)) == "kiwi, fig, plum"
+    assert answer_text(fruit, (2, 0, 1), labels="letters") == "(C) kiwi, (A) fig, (B) plum"
+    assert answer_text(Question(key="q", text="?", kind="number"), 1250000.0) == "1250000"
+    assert answer_text(Question(key="q", text="?", kind="number"), 0.25) == "0.25"
+    assert answer_text(Question(key="q", text="?", kind="text"), "Why not") == "Why not"
+
+
 # -- who answers
 
 
@@ -158,183 +259,7 @@ def test_bio_does_not_depend_on_the_order_in_which_traits_are_given():
     assert bio(TRAITS, seed=3) == bio(dict(reversed(TRAITS.items())), seed=3)
 
 
-def test_context_is_nothing_or_traits_or_backstory_then_traits():
-    role = Role(respondent_id="r1", weight=1.0, traits={"age": "My age is 65."}, persona=PERSONA)
-    assert context_of(role, "nothing", seed=0) == ""
-    assert context_of(role, "bio", seed=0).endswith("\nDescription: My age is 65.")
-    assert context_of(role, "anthology", seed=0) == (
-        f"{STORY}\n\nQuestion: Please provide a demographic information of yourself.\nAnswer: My age is 65."
-    )
-
-
-def test_a_respondent_without_known_traits_gets_no_empty_header():
-    role = Role(respondent_id="r1", weight=1.0, traits={}, persona=PERSONA)
-    assert context_of(role, "bio", seed=0) == ""
-    assert context_of(role, "anthology", seed=0) == STORY
-
-
-def test_unknown_conditioning_is_refused_with_the_allowed_ones():
-    with pytest.raises(OptionError, match="unknown conditioning 'silicon': allowed are nothing, bio, anthology"):
-        context_of(Role(respondent_id="r1", weight=1.0, traits={}), "silicon", seed=0)
-
-
-def test_a_backstory_is_asked_for_by_the_name_of_the_respondent_who_lacks_one():
-    with pytest.raises(OptionError, match=r"needs a persona for respondent 'r7'.*match\(\.\.\.\).*'bio' or 'nothing'"):
-        context_of(Role(respondent_id="r7", weight=1.0, traits={}), "anthology", seed=0)
-
-
-# -- replies
-
-SPENDING = ["Too little", "About right", "Too much"]
-LIKELY = ["Very likely", "Somewhat likely", "Not too likely", "Likely"]
-AMOUNT = ["A great deal", "A fair amount", "Not too much", "Nothing at all"]
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "option"),
-    [
-        # one letter, however it is set off
-        ("(B)", SPENDING, 1),
-        ("[B]", SPENDING, 1),
-        ('"B"', SPENDING, 1),
-        ("'B'", SPENDING, 1),
-        ("\u201cB\u201d", SPENDING, 1),
-        ("B.", SPENDING, 1),
-        ("B)", SPENDING, 1),
-        ("B:", SPENDING, 1),
-        (" B ", SPENDING, 1),
-        ("B", SPENDING, 1),
-        ("I would say (C), I think.", SPENDING, 2),
-        ("My answer is C.", SPENDING, 2),
-        ("(C) or rather C", SPENDING, 2),
-        # the text of one option
-        ("too much", SPENDING, 2),
-        ("ABOUT RIGHT!", SPENDING, 1),
-        ("It is about right.", SPENDING, 1),
-        # letter and text that agree
-        ("(A) Too little", SPENDING, 0),
-        ("Too little (A)", SPENDING, 0),
-        ("(B) A fair amount", AMOUNT, 1),
-        # an article is no letter
-        ("A great question: too much.", SPENDING, 2),
-        ("A lot, too much", SPENDING, 2),
-        ("A little is too little", SPENDING, 0),
-        ("A good deal of it, (B)", SPENDING, 1),
-        ("A bad idea (C)", SPENDING, 2),
-        ("As a man: B", SPENDING, 1),
-        # nor is the first word or a later one of an option's own text
-        ("A great deal", AMOUNT, 0),
-        ("A fair amount", AMOUNT, 1),
-        ("a fair amount.", AMOUNT, 1),
-        ("Vitamin B", ["Vitamin C", "Vitamin B", "Vitamin A"], 1),
-        # the pronoun is no letter where there is no ninth option
-        ("I choose (B)", SPENDING, 1),
-        ("I'd go with too much", SPENDING, 2),
-        # options that contain each other
-        ("Likely", LIKELY, 3),
-        ("Not too likely", LIKELY, 2),
-        ("I find that very likely.", LIKELY, 0),
-        ("Somewhat likely (B)", LIKELY, 1),
-        ("Unlikely, so (C)", LIKELY, 2),
-        ("Don\u2019t know", ["Agree", "Don't know"], 1),
-        # an option of one character that is its own letter
-        ("(B)", ["A", "B"], 1),
-        ("5", ["1", "5", "15"], 1),
-    ],
-)  # fmt: skip
-def test_reply_that_names_one_option_is_that_option(text, options, option):
-    assert parse_reply(text, options) == Reply(status=ANSWERED, option=option)
-
-
-@pytest.mark.parametrize(
-    ("text", "options"),
-    [
-        ("(A) Too much", SPENDING),
-        ("(A) A fair amount", AMOUNT),
-        ("B, I mean too little", SPENDING),
-        ("(A) or (B)", SPENDING),
-        ("A, B", SPENDING),
-        ("Between too little and too much", SPENDING),
-        ("Very likely, or just likely", LIKELY),
-        ("(D)", SPENDING),
-        ("b", SPENDING),
-        ("BB", SPENDING),
-        ("Unlikely", LIKELY),
-        ("too  little", SPENDING),
-        ("too littler", SPENDING),
-        ("A little of both", SPENDING),
-        ("A lot", SPENDING),
-        ("It depends on the year.", SPENDING),
-        ("I", SPENDING),
-        ("", SPENDING),
-        ("(A)", ["B", "A"]),
-    ],
-)
-def test_reply_that_names_none_or_several_options_is_unparsable(text, options):
-    assert parse_reply(text, options) == Reply(status=UNPARSABLE, option=MISSING)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I prefer not to say.",
-        "I'd rather not answer that",
-        "I refuse.",
-        "I must decline",
-        "No answer",
-        "I can't answer this",
-        "I cannot choose.",
-        "I am unable to provide that",
-        "I won\u2019t say",
-        "I don't know",
-        "I don\u2019t know.",
-        "As an AI, my views are not like yours",
-        "I'm a language model",
-        "I don't have an opinion on that.",
-        "No opinion.",
-    ],
-)
-def test_reply_that_declines_is_refused(text):
-    assert parse_reply(text, SPENDING) == Reply(status=REFUSED, option=MISSING)
-
-
-def test_an_option_that_is_a_refusal_is_an_answer():
-    assert parse_reply("Refuse", ["Accept", "Refuse"]) == Reply(status=ANSWERED, option=1)
-    assert parse_reply("I don't know (B)", SPENDING) == Reply(status=ANSWERED, option=1)
-
-
-WORDS = (
-    st.text(st.sampled_from("abcdefg A.'-"), min_size=2, max_size=14)
-    .map(str.strip)
-    .filter(lambda text: len(text) > 1 and text[0].isalpha())
-)
-
-
-@given(st.lists(st.text(min_size=2), min_size=2, max_size=26, unique=True), st.data())
-def test_a_shown_letter_in_brackets_alone_is_that_option(options, data):
-    # An option whose text is in the reply itself competes with the letter by the rules.
-    options = [
-        option for option in options if option.strip("() ").casefold() not in {x.lower() for x in LETTERS} | {""}
-    ]
-    options += ["yes", "no"] if len(options) < 2 else []
-    at = data.draw(st.integers(0, len(options) - 1))
-    assert parse_reply(f"({LETTERS[at]})", options) == Reply(status=ANSWERED, option=at)
-
-
-@given(st.lists(WORDS, min_size=2, max_size=6, unique_by=str.lower), st.data())
-def test_an_option_text_alone_is_that_option_whatever_the_others_are(options, data):
-    at = data.draw(st.integers(0, len(options) - 1))
-    assert parse_reply(options[at], options) == Reply(status=ANSWERED, option=at)
-    assert parse_reply(f"({LETTERS[at]}) {options[at].upper()}", options) == Reply(status=ANSWERED, option=at)
-
-
-@given(st.text(), st.lists(st.text(min_size=1), min_size=2, max_size=8, unique=True))
-def test_any_reply_amounts_to_a_status_and_an_option_only_where_answered(text, options):
-    reply = parse_reply(text, options)
-    assert reply.status in (ANSWERED, REFUSED, UNPARSABLE)
-    assert reply.option in range(len(options)) if reply.status == ANSWERED else reply.option == MISSING
-
-
 if __name__ == "__main__":
-    for each in CONDITIONINGS:
+    (GOLDEN / "questions.txt").write_text(battery(), encoding="utf-8")
+    for each in NAMES:
         (GOLDEN / f"{each}.txt").write_text(rendered(each), encoding="utf-8")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
+from anthology_hub.prompts import question_text
 from anthology_hub.questionnaires import KINDS, check_survey, read_survey, write_survey
 from anthology_hub.questionnaires.checks import problems, schema
-from anthology_hub.schema import DATA, Survey, shipped
+from anthology_hub.schema import ANSWER_KINDS, DATA, Question, Survey, shipped
 from tests.conftest import ROOT
 from tests.test_ddi_reader import YES_NO, codebook, lit, var
 from tests.test_limesurvey import Lss
@@ -183,7 +185,7 @@ CUTS = st.tuples(
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(CUTS, min_size=1, max_size=4), language=st.sampled_from(["yaml", "json"]))
 def test_a_damaged_file_of_ours_is_read_or_refused_with_its_problems(cuts, language, tmp_path):
-    (text,) = blocks(language)
+    text = blocks(language)[0]
     for at, length, put in cuts:
         at %= len(text) + 1
         text = text[:at] + put + text[at + length :]
@@ -286,8 +288,15 @@ def rows(heading):
     return [line.split("|")[1].strip().strip("`") for line in table.splitlines()[2:]]
 
 
+def rows_of(heading):
+    """Return a table as first cell -> all cells."""
+    lines = PAGE.split(heading, 1)[1].split("\n\n")[1].splitlines()[2:]
+    cells = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines]
+    return {row[0]: row for row in cells}
+
+
 def test_the_example_of_the_page_is_sound_and_does_what_the_page_says(file):
-    (example,) = blocks("yaml")
+    example = blocks("yaml")[0]
     found = read_survey(file("turnout.yaml", example))
     survey = found.survey
     assert found.notes == () and survey.keys == ("vote", "why", "count", "matter", "again")
@@ -299,6 +308,18 @@ def test_the_example_of_the_page_is_sound_and_does_what_the_page_says(file):
     (short,) = blocks("json")
     assert read_survey(file("tea.json", short)).survey.questions[0].codes == (1, 2)
     assert problems(json.loads(short)) == []
+
+
+def test_the_questions_of_every_kind_on_the_page_are_sound_and_asked_as_the_page_says(file):
+    survey = read_survey(file("leisure.yaml", blocks("yaml")[1])).survey
+    assert {question.kind for question in survey.questions} == {"multi", "number", "text", "ranking"}
+    three = Question(key="k", text="?", options=("x", "y", "z"), codes=(1, 2, 3))
+    limits = {"number": {"low": 0, "high": 24, "unit": "hours", "options": (), "codes": ()}}
+    for kind, row in rows_of("The kinds of questions").items():
+        question = replace(three, kind=kind, **limits.get(kind, {"options": (), "codes": ()} if kind == "text" else {}))
+        asked = question_text(question, tuple(range(len(question.options))), consistency=False)
+        assert asked.splitlines()[-1] == row[2].strip('"')
+    assert list(rows_of("The kinds of questions")) == list(ANSWER_KINDS)
 
 
 def test_the_page_has_every_field_of_the_schema_and_no_other():

@@ -84,12 +84,18 @@ def sound_surveys(draw):
         asked = {"key": key, "text": draw(WORDS)}
         if own:
             asked["options"] = [{"code": code, "text": text} for code, text in own]
+        choices = {other: codes for other, codes in known.items() if codes}
         if known:
             asked["text"] += draw(st.sampled_from(["", *(f"{{{other}}}" for other in known)]))
-            if draw(st.booleans()):
-                asked["ask_if"] = draw(conditions(known))
+        if choices and draw(st.booleans()):
+            asked["ask_if"] = draw(conditions(choices))
         asked |= draw(st.fixed_dictionaries({}, optional={"reverse": st.booleans(), "ordinal": st.booleans()}))
-        known[key] = [option["code"] for option in asked.get("options", shared)]
+        codes = [option["code"] for option in asked.get("options", shared)]
+        asked |= draw(kinds(codes))
+        if asked.get("kind") in ("number", "text"):
+            asked.pop("options", None)
+        # Conditions are on choices alone.
+        known[key] = codes if asked.get("kind", "choice") == "choice" else []
         questions.append(asked)
     more = {
         "schema_version": st.just("1.0"),
@@ -109,6 +115,22 @@ def sound_surveys(draw):
         "questions": questions,
         **draw(st.fixed_dictionaries({}, optional=more)),
     }
+
+
+@st.composite
+def kinds(draw, codes):
+    """The kind of a question, and its limits."""
+    kind = draw(st.sampled_from([None, "choice", "number", "multi", "ranking", "text"]))
+    numbers = st.integers(-9, 99) | st.floats(-9, 99)
+    optional = {}
+    if kind == "number":
+        low, high = sorted([draw(numbers), draw(numbers)])
+        optional = {"low": st.just(low), "high": st.just(high), "unit": WORDS}
+    if kind == "multi":
+        least, most = sorted([draw(st.integers(0, len(codes))), draw(st.integers(1, len(codes)))])
+        exclusive = st.lists(st.sampled_from(codes), min_size=1, max_size=2)
+        optional = {"least": st.just(least), "most": st.just(max(most, 1)), "exclusive": exclusive}
+    return {**({"kind": kind} if kind else {}), **draw(st.fixed_dictionaries({}, optional=optional))}
 
 
 def conditions(known):
@@ -144,7 +166,15 @@ JUNK = st.one_of(
         [None, True, 0, -1, 1.5, "", " ", "a", "a b", "{a}", "original", [], {}, [1], ["a"], {"a": 1}, "1"]
     ),
     st.sampled_from(
-        [YES_NO, {"question": "a", "in": [1]}, {"all": []}, {"not": {"question": "a", "in": []}}, {"in": [1], "x": 2}]
+        [
+            "number",
+            "multi",
+            YES_NO,
+            {"question": "a", "in": [1]},
+            {"all": []},
+            {"not": {"question": "a", "in": []}},
+            {"in": [1], "x": 2},
+        ]
     ),
 )
 
@@ -169,9 +199,8 @@ def damaged_surveys(draw):
         elif how == "remove":
             inside.pop(path[-1], None) if isinstance(inside, dict) else inside.pop(path[-1])
         elif isinstance(inside, dict):
-            inside[draw(st.sampled_from(["extra", "ask_if", "options", "code", "reverse", "all"]))] = copy.deepcopy(
-                draw(JUNK)
-            )
+            fields = ["extra", "ask_if", "options", "code", "reverse", "all", "kind", "low", "most", "exclusive"]
+            inside[draw(st.sampled_from(fields))] = copy.deepcopy(draw(JUNK))
         else:
             inside.append(copy.deepcopy(draw(JUNK)))
     return value

@@ -23,7 +23,7 @@ import numpy as np
 from anthology_hub import weights
 from anthology_hub.errors import MissingExtraError, ModelError, OptionError
 from anthology_hub.models import Choice, ModelCard, Sampling
-from anthology_hub.prompts import Prompt
+from anthology_hub.prompts import Prompt, folded
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +86,14 @@ class LocalModel:
         """Return the token ids of a prompt in the model's layout, ready for the next token of the answer."""
         if not self._chat:
             return list(self._tokenizer(prompt.as_text())["input_ids"])
-        text = self._tokenizer.apply_chat_template(prompt.as_messages(), add_generation_prompt=True, tokenize=False)
+        try:
+            text = self._in_chat(prompt.as_messages())
+        except Exception:  # a template refuses a system message with whatever error it likes
+            text = self._in_chat(folded(prompt.as_messages()))
         return list(self._tokenizer(text + prompt.start, add_special_tokens=False)["input_ids"])
+
+    def _in_chat(self, messages: list[dict[str, str]]) -> str:
+        return str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, without those that open a prompt."""

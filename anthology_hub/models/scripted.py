@@ -33,7 +33,8 @@ class ScriptedModel:
 
         Args:
             rule: Name of a known rule, or a function.
-            replies: From a prompt and a seed to a text; if not given, a random letter of those the prompt shows.
+            replies: From a prompt and a seed to a text; if not given, a random letter of those the prompt shows,
+                or a digit.
 
         Raises:
             UnknownNameError: If there is no rule of that name.
@@ -68,4 +69,5 @@ class ScriptedModel:
 
 def _random_letter(prompt: Prompt, seed: int) -> str:
     shown = [line[1] for line in prompt.question.splitlines() if line[:1] == "(" and line[2:3] == ")"]
-    return f"({random.Random(derive_seed('scripted', seed)).choice(shown)})"
+    # Where there is nothing to choose from, a number is asked for, or words.
+    return f"({random.Random(derive_seed('scripted', seed)).choice(shown or '123456789')})"

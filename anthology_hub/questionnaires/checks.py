@@ -16,7 +16,7 @@ from typing import Any
 from anthology_hub.coding import is_no_answer
 from anthology_hub.prompts import LETTERS
 from anthology_hub.questionnaires.conditions import DEEPEST, depth
-from anthology_hub.schema import DATA, Condition, Question, needs
+from anthology_hub.schema import CHOICE, DATA, MULTI, RANKING, Condition, Question, needs, wrong_limits
 
 SCHEMA = DATA / "schemas" / "survey.schema.json"
 ERROR, WARNING = "error", "warning"
@@ -28,6 +28,9 @@ MANY = 1_000
 """More names than this are not searched for one alike."""
 SEARCHED, LONGEST_CHAIN = 5_000, 50
 """Sets of answers tried, and questions that they may span, before a condition is taken to be possible."""
+
+WITH_OPTIONS = (CHOICE, MULTI, RANKING)
+"""Kinds of questions that have options."""
 
 Path = tuple[str | int, ...]
 Fault = tuple[Path, str]
@@ -105,11 +108,12 @@ def _size(value: object, known: dict[int, int], level: int) -> int:
 
 # -- form: as much of JSON Schema as our schema uses
 
-_KINDS: Mapping[str, tuple[type, str]] = {
+_KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "object": (dict, "an object (name: value)"),
     "array": (list, "a list"),
     "string": (str, "a text"),
     "integer": (int, "a whole number"),
+    "number": ((int, float), "a number"),
     "boolean": (bool, "true or false"),
 }
 
@@ -130,11 +134,13 @@ def _faults(value: object, rule: Mapping[str, Any], path: Path) -> Iterator[Faul
 
 def _wrong_kind(value: object, kind: str) -> str:
     wanted, name = _KINDS[kind]
-    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+    if isinstance(value, wanted) and (kind == "boolean" or not isinstance(value, bool)):
         return ""
     hint = ""
     if kind == "string" and isinstance(value, int | float):
         hint = ": put it in quotes"
+    elif kind == "number" and isinstance(value, str) and re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value):
+        hint = f": write {value}, without quotes"
     elif kind == "integer" and isinstance(value, str | float) and re.fullmatch(r"-?\d{1,9}(\.0)?", str(value)):
         hint = f": write {int(float(value))}, without quotes and decimal point"
     return f"{_shown(value)} is not {name}{hint}"
@@ -172,7 +178,7 @@ def _string_faults(value: str, rule: Mapping[str, Any], path: Path) -> Iterator[
         yield path, f"{_shown(value)} has half a character, which no file can hold"
 
 
-def _integer_faults(value: int, rule: Mapping[str, Any], path: Path) -> Iterator[Fault]:
+def _number_faults(value: float, rule: Mapping[str, Any], path: Path) -> Iterator[Fault]:
     if value < rule.get("minimum", value):
         yield path, f"{value} is less than {rule['minimum']}"
     if value > rule.get("maximum", value):
@@ -187,7 +193,8 @@ _BY_KIND: Mapping[str, Any] = {
     "object": _object_faults,
     "array": _array_faults,
     "string": _string_faults,
-    "integer": _integer_faults,
+    "integer": _number_faults,
+    "number": _number_faults,
     "boolean": _boolean_faults,
 }
 
@@ -232,7 +239,9 @@ class _Sheet:
         self.orders = _sound(whole.get("order_patterns"), "order_patterns", faults)
 
     def _question(self, entry: Mapping[str, Any]) -> Question:
-        options = entry.get("options", self.shared) or []
+        kind = entry.get("kind", CHOICE)
+        options = entry.get("options", self.shared if kind in WITH_OPTIONS else None) or []
+        limits = {name: entry[name] for name in ("low", "high", "unit", "least", "most") if name in entry}
         return Question(
             key=entry["key"],
             text=entry["text"],
@@ -241,6 +250,9 @@ class _Sheet:
             reverse=entry.get("reverse", False),
             ordinal=entry.get("ordinal", True),
             ask_if=Condition.from_dict(entry["ask_if"]) if "ask_if" in entry else None,
+            kind=kind,
+            exclusive=tuple(entry.get("exclusive", ())),
+            **limits,
         )
 
     def is_before(self, key: str, at: int) -> bool:
@@ -256,10 +268,16 @@ def _option_errors(sheet: _Sheet) -> Iterator[Fault]:
     if sheet.shared:
         yield from _doubled(sheet.shared, ("options",))
     for at, entry in enumerate(sheet.entries):
-        if isinstance(entry, dict) and "options" not in entry and not sheet.shared_there:
+        closed = isinstance(entry, dict) and entry.get("kind", CHOICE) in WITH_OPTIONS
+        if closed and "options" not in entry and not sheet.shared_there:
             yield ("questions", at), "it has no options, and the survey has none for all: give 'options' to one of them"
         if at not in sheet.questions:
             continue
+        if not closed and "options" in entry:
+            yield ("questions", at, "options"), f"the kind {entry['kind']} has no options: leave them out"
+        known = closed and ("options" in entry or sheet.shared)
+        for field, what in wrong_limits(sheet.questions[at], given=entry) if known or not closed else ():
+            yield ("questions", at, field), what
         if (first := sheet.keys[entry["key"]]) < at:
             yield ("questions", at, "key"), f"question {first + 1} has this key, too: keys must be distinct"
         if "options" in entry:
@@ -294,6 +312,8 @@ def _leaf_error(leaf: Condition, sheet: _Sheet, at: int) -> str:
         return f"there is no question {_shown(key)}{_near(key, sheet.keys)}"
     if not sheet.is_before(key, at):
         return f"it depends on {key!r}, which comes later: put it before"
+    if asked and asked.kind != CHOICE:
+        return f"{key!r} is of the kind {asked.kind}, and a condition is on a choice"
     strange = sorted(set(leaf.codes) - set(asked.codes)) if asked and asked.codes else []
     if not asked or not strange:
         return ""
@@ -317,7 +337,7 @@ def _question_warnings(sheet: _Sheet) -> Iterator[Fault]:
         place: Path = ("questions", at, "options")
         if len(question.options) > len(LETTERS):
             yield place, f"{len(question.options)} options cannot be lettered: at most {len(LETTERS)} can be asked"
-        if question.ordinal:
+        if question.ordinal and question.kind == CHOICE:
             for text in filter(is_no_answer, question.options):
                 yield place, f"{text!r} stands as a step of an ordinal scale: leave it out, or say `ordinal: false`"
         for text in question.options:
@@ -374,25 +394,35 @@ def _possible(condition: Condition, by_key: Mapping[str, Question], places: Mapp
 def _scale_warnings(sheet: _Sheet) -> Iterator[Fault]:
     scales = dict(sheet.scales)
     for name, items in scales.items():
-        known = [sheet.by_key[key] for key in items if key in sheet.by_key]
-        sizes = sorted({len(question.options) for question in known})
-        if len(sizes) > 1:
-            yield ("scales", name), f"its items have {' and '.join(map(str, sizes))} options: a scale needs one number"
-        if len(set(items)) < len(items):
-            yield ("scales", name), "a question stands in it twice"
-        for question in known:
-            if not question.ordinal:
-                yield ("scales", name), f"{question.key!r} is not ordinal, so that a scale of it means nothing"
+        yield from _item_warnings(name, items, sheet)
     inside = {key for items in scales.values() for key in items}
     for at, question in sheet.questions.items():
+        place: Path = ("questions", at, "reverse")
         if question.reverse and scales and question.key not in inside:
-            yield ("questions", at, "reverse"), "it counts reversed, but stands in no scale"
-        if question.reverse and not question.ordinal:
-            yield ("questions", at, "reverse"), "it counts reversed, but its options have no order"
+            yield place, "it counts reversed, but stands in no scale"
+        if question.reverse and question.kind != CHOICE:
+            yield place, f"it counts reversed, but is of the kind {question.kind}"
+        elif question.reverse and not question.ordinal:
+            yield place, "it counts reversed, but its options have no order"
+
+
+def _item_warnings(name: str, items: Sequence[str], sheet: _Sheet) -> Iterator[Fault]:
+    place, known = ("scales", name), [sheet.by_key[key] for key in items if key in sheet.by_key]
+    sizes = sorted({len(question.options) for question in known if question.kind == CHOICE})
+    if len(sizes) > 1:
+        yield place, f"its items have {' and '.join(map(str, sizes))} options: a scale needs one number"
+    if len(set(items)) < len(items):
+        yield place, "a question stands in it twice"
+    for question in known:
+        if question.kind != CHOICE:
+            yield place, f"{question.key!r} is of the kind {question.kind}, which no scale counts"
+        elif not question.ordinal:
+            yield place, f"{question.key!r} is not ordinal, so that a scale of it means nothing"
 
 
 def _order_warnings(sheet: _Sheet) -> Iterator[Fault]:
-    steps = [question.key for question in sheet.questions.values() if question.ordinal and len(question.options) > 2]
+    closed = [question for question in sheet.questions.values() if question.kind == CHOICE]
+    steps = [question.key for question in closed if question.ordinal and len(question.options) > 2]
     if "shuffled" in sheet.orders and steps:
         yield ("order_patterns",), f"the steps of ordinal questions would be shuffled, too: {', '.join(steps[:5])}"
 

@@ -1,0 +1,145 @@
+"""One answered question of one role, as a row of a run folder, and the rows put together as `Answers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anthology_hub.errors import RunError
+from anthology_hub.runs import ANEW, RunFolder
+from anthology_hub.schema import FAILED, MISSING, NUMBER, SKIPPED, TEXT, Answers, Question, Survey
+
+if TYPE_CHECKING:
+    from anthology_hub.replies import Value
+
+PARTS = "answers"
+"""Name of the parts in a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One answered question of one role."""
+
+    role: int
+    question: str
+    pick: int
+    status: str
+    raw: str
+    mass: float
+    probs: tuple[float, ...]
+    """In canonical option order; empty where the model gave text."""
+    answer: str
+    """The answer as it stands in the history of the questions after it."""
+    tries: int = MISSING
+    """Samples drawn, the last of which is this one; MISSING in runs that did not count."""
+    value: str = ""
+    """JSON of the answer to a question that is no choice; empty: none."""
+    gap: float = float("nan")
+    """See `Answers.order_gap`."""
+
+    @classmethod
+    def skipped(cls, role: int, question: str) -> Cell:
+        """Return the cell of a question that is not asked."""
+        told: dict[str, Any] = {"status": SKIPPED, "raw": "", "probs": (), "answer": ""}
+        return cls(role=role, question=question, pick=MISSING, mass=float("nan"), tries=0, **told)
+
+
+def value_of(question: Question, cell: Cell) -> Value | None:
+    """Return the answer of a cell to a question that is no choice; None if there is none.
+
+    Example:
+        >>> hours = Question(key="hours", text="How many hours?", kind="number")
+        >>> value_of(hours, Cell.skipped(0, "hours")) is None
+        True
+    """
+    if not cell.value:
+        return None
+    value = json.loads(cell.value)
+    return float(value) if question.kind == NUMBER else str(value) if question.kind == TEXT else tuple(value)
+
+
+def read_cells(store: RunFolder, survey: Survey, n: int) -> dict[tuple[int, str], Cell]:
+    """Read what a run folder holds, as (role, question) -> cell.
+
+    Raises:
+        RunError: If a part is broken, or is of another run.
+    """
+    cells = {}
+    for file, rows in store.read(PARTS):
+        try:
+            part = [Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
+        except (TypeError, KeyError) as error:
+            raise RunError(f"{file} is broken ({error}): {ANEW}") from error
+        if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
+            raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
+        cells.update({(cell.role, cell.question): cell for cell in part})
+    return cells
+
+
+def cell_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return the Arrow schema of the parts."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("role", pa.int32()),
+            ("question", pa.string()),
+            ("pick", pa.int16()),
+            ("status", pa.string()),
+            ("raw", pa.string()),
+            ("mass", pa.float64()),
+            ("probs", pa.list_(pa.float64())),
+            ("answer", pa.string()),
+            ("tries", pa.int32()),
+            ("value", pa.string()),
+            ("gap", pa.float64()),
+        ]
+    )
+
+
+def assemble(
+    seats: Sequence[Mapping[str, Any]],
+    survey: Survey,
+    cells: Mapping[tuple[int, str], Cell],
+    told: Mapping[str, Any],
+) -> Answers:
+    """Put cells together.
+
+    Args:
+        seats: Of each role its ids and weight.
+        survey: What was asked.
+        cells: (role, question) -> cell; what is not in it counts as failed.
+        told: Provenance of the run.
+    """
+    shape = (len(seats), len(survey.questions))
+    most = max(len(question.options) for question in survey.questions)
+    picks, tries = np.full(shape, MISSING, dtype=np.int16), np.full(shape, MISSING, dtype=np.int16)
+    probs, mass = np.full((*shape, most), np.nan, dtype=np.float32), np.full(shape, np.nan, dtype=np.float32)
+    statuses, raw = np.full(shape, FAILED, dtype="U12"), np.full(shape, "", dtype=object)
+    values, gap = np.full(shape, None, dtype=object), np.full(shape, np.nan, dtype=np.float32)
+    column = {question.key: at for at, question in enumerate(survey.questions)}
+    for (row, key), cell in cells.items():
+        at = row, column[key]
+        picks[at], mass[at], statuses[at], raw[at] = cell.pick, cell.mass, cell.status, cell.raw
+        tries[at], gap[at], values[at] = cell.tries, cell.gap, value_of(survey.questions[column[key]], cell)
+        probs[at][: len(cell.probs)] = cell.probs
+    return Answers(
+        survey=survey,
+        respondent_ids=tuple(seat["respondent_id"] for seat in seats),
+        persona_ids=tuple(seat["persona_id"] for seat in seats),
+        weights=np.array([seat["weight"] for seat in seats]),
+        picks=picks,
+        probs=probs,
+        mass=mass,
+        statuses=statuses,
+        raw=raw,
+        provenance=told,
+        values=values,
+        tries=tries,
+        order_gap=gap,
+        wave=told["inputs"].get("wave", ""),
+    )
