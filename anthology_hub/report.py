@@ -185,7 +185,7 @@ def write_report(
     _check_inputs(result, answers, humans, cast)
     result = replace(result, metrics=tuple(map(_finite, result.metrics)))
     plots = {plot.name: plot for plot in _plots(result, answers, humans, cast)}
-    page = _render(_context(result, answers, humans, cast, rows) | {"plots": plots, "intro": intro})
+    page = render(TEMPLATE, _context(result, answers, humans, cast, rows) | {"plots": plots, "intro": intro})
     for plot in plots.values():
         hub.write_file(Path(folder) / f"{plot.name}.png", plot.png)
     hub.write_file(Path(folder) / PAGE, page.encode())
@@ -231,7 +231,8 @@ def _inputs(result: Result) -> Mapping[str, Any]:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def _render(context: Mapping[str, Any]) -> str:
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """Lay out a page with one of the templates in `data`; everything in the context is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Names, notes and options come from files of others: everything is escaped, whatever the template is called.
@@ -240,7 +241,7 @@ def _render(context: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"number": _number, "percent": _percent}
     environment.globals["between"] = _between
-    return environment.get_template(TEMPLATE).render(context)
+    return environment.get_template(template).render(context)
 
 
 def _context(
@@ -517,8 +518,8 @@ def _plots(
         yield _matching_plot(cast)
 
 
-def _png(height: float, draw: Callable[[Figure], None]) -> bytes:
-    """Draw on a canvas of our own: no window, no state shared with the user's plots."""
+def picture(height: float, draw: Callable[[Figure], None]) -> bytes:
+    """Draw a PNG of a height in inches on a canvas of our own: no window, no state shared with the user's plots."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -566,7 +567,7 @@ def _headline_plot(result: Result) -> Plot:
         ax.set_xlabel("distance to the humans' answers: normalised Wasserstein distance, share of the scale")
 
     said = "; ".join(f"{name} {_number(value)}" for name, value, _ in known)
-    return Plot(name="headline", png=_png(0.85 + 0.4 * len(known), draw), alt=f"Distance to the humans: {said}.")
+    return Plot(name="headline", png=picture(0.85 + 0.4 * len(known), draw), alt=f"Distance to the humans: {said}.")
 
 
 def _answers_plot(result: Result) -> Plot:
@@ -581,7 +582,7 @@ def _answers_plot(result: Result) -> Plot:
             _stacked_bars(ax, options, items)
 
     alt = f"Share of each option among humans and simulated people for {_count(len(result.items), 'question')}."
-    return Plot(name="answers", png=_png(sum(heights), draw), alt=f"{alt} The shares are in the table below.")
+    return Plot(name="answers", png=picture(sum(heights), draw), alt=f"{alt} The shares are in the table below.")
 
 
 def _legend_columns(options: Sequence[str]) -> int:
@@ -643,7 +644,7 @@ def _correlations_plot(answers: Answers, humans: Respondents) -> Plot:
         figure.colorbar(image, ax=axes, location="bottom", shrink=0.35, aspect=40, extend="both", label="correlation")
 
     alt = f"Correlations between {_count(len(keys), 'question')}: humans, simulated, and simulated minus humans."
-    return Plot(name="correlations", png=_png(4.3, draw), alt=alt)
+    return Plot(name="correlations", png=picture(4.3, draw), alt=alt)
 
 
 def _name_cells(ax: Axes, keys: Sequence[str]) -> None:
@@ -671,7 +672,7 @@ def _matching_plot(cast: Matching) -> Plot:
             axis.get_major_locator().set_params(integer=True)
 
     alt = f"Histogram of {len(played)} matching weights, and how many personas play how many roles."
-    return Plot(name="matching", png=_png(2.9, draw), alt=alt)
+    return Plot(name="matching", png=picture(2.9, draw), alt=alt)
 
 
 def _weight_histogram(ax: Axes, weights: NDArray[np.float64]) -> None:
