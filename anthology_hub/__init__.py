@@ -44,17 +44,37 @@ _HOMES = {
     "read_board": "leaderboard",
     "compact": "leaderboard",
     "rank": "ranking",
+    "reproduce": "reproduction",
     "verify": "verification",
     "read_results": "leaderboard",
     "write_report": "report",
+    "annotate": "annotation",
+    "AnnotateOptions": "annotation",
+    "plan_annotation": "annotation",
+    "write_calibration": "calibration_report",
+    "Crosswalk": "crosswalks",
+    "target_of": "crosswalks",
+    "diagnose": "diagnostics",
+    "rake": "weighting",
+    "generate": "generation",
+    "Generation": "generation",
+    "GenerateOptions": "styles",
+    "Critic": "screening",
+    "steer": "steering",
+    "plan_simulation": "simulation",
 }
 __all__ = [
+    "AnnotateOptions",
     "Anthology",
     "AnthologyError",
     "CardText",
     "Codebook",
+    "Critic",
+    "Crosswalk",
     "Encoder",
     "EvaluateOptions",
+    "GenerateOptions",
+    "Generation",
     "Margins",
     "Matching",
     "Persona",
@@ -63,29 +83,44 @@ __all__ = [
     "Sampling",
     "SimulateOptions",
     "Survey",
+    "annotate",
     "as_themselves",
     "compact",
+    "diagnose",
     "evaluate",
+    "generate",
     "import_pool",
     "load_run",
     "match",
     "open_model",
+    "plan_annotation",
+    "plan_simulation",
     "publish",
+    "rake",
     "rank",
+    "reproduce",
     "read_board",
     "read_results",
     "read_survey",
     "simulate",
+    "steer",
+    "target_of",
     "unmatched",
     "verify",
+    "write_calibration",
     "write_report",
 ]
 
 if TYPE_CHECKING:
+    from anthology_hub.annotation import AnnotateOptions, annotate, plan_annotation
+    from anthology_hub.calibration_report import write_calibration
     from anthology_hub.cards import CardText
     from anthology_hub.collection import Anthology
+    from anthology_hub.crosswalks import Crosswalk, target_of
+    from anthology_hub.diagnostics import diagnose
     from anthology_hub.errors import AnthologyError
     from anthology_hub.evaluation import EvaluateOptions, evaluate
+    from anthology_hub.generation import Generation, generate
     from anthology_hub.humans import Respondents
     from anthology_hub.index import Encoder
     from anthology_hub.leaderboard import compact, publish, read_board, read_results
@@ -96,9 +131,14 @@ if TYPE_CHECKING:
     from anthology_hub.questionnaires import read_survey
     from anthology_hub.ranking import rank
     from anthology_hub.report import write_report
+    from anthology_hub.reproduction import reproduce
     from anthology_hub.schema import Codebook, Matching, Persona, Result, Survey
-    from anthology_hub.simulation import SimulateOptions, load_run, simulate
+    from anthology_hub.screening import Critic
+    from anthology_hub.simulation import SimulateOptions, load_run, plan_simulation, simulate
+    from anthology_hub.steering import steer
+    from anthology_hub.styles import GenerateOptions
     from anthology_hub.verification import verify
+    from anthology_hub.weighting import rake
 
 
 def __getattr__(name: str) -> object:

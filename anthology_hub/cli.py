@@ -10,18 +10,19 @@ from typing import Any
 import click
 
 from anthology_hub import __version__, weights
+from anthology_hub.cli_annotating import annotate_command
 from anthology_hub.cli_humans import humans_group
+from anthology_hub.cli_making import generate_command
 from anthology_hub.cli_sharing import COMMANDS
+from anthology_hub.cli_simulating import match_command, simulate_command
+from anthology_hub.cli_studies import reproduce_command
 from anthology_hub.cli_surveys import survey_group
 from anthology_hub.console import (
     Bars,
-    Command,
     figure,
-    human_options,
     json_option,
     load_humans,
     load_people,
-    load_survey,
     one_line,
     people_options,
     print_board,
@@ -34,16 +35,12 @@ from anthology_hub.evaluation import WEIGHTINGS, EvaluateOptions, evaluate
 from anthology_hub.humans import sources
 from anthology_hub.labhub.commands import hub_group, serve_command
 from anthology_hub.leaderboard import publish, read_board
-from anthology_hub.matching import METHODS, match, unmatched
-from anthology_hub.models import open_model
 from anthology_hub.pools import kinds
-from anthology_hub.prompts import CONDITIONINGS
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
 from anthology_hub.ranking import rank
 from anthology_hub.report import check_extras, write_report
-from anthology_hub.schema import SMALLEST_CELL, Codebook, Matching, Metric, Persona, Result, Survey, shipped
-from anthology_hub.simulation import MODES, SimulateOptions, load_run, simulate
-from anthology_hub.weighting import Crosswalk
+from anthology_hub.schema import SMALLEST_CELL, Codebook, Metric, Persona, Result, Survey, shipped
+from anthology_hub.simulation import load_run
 
 LABELS = {
     "wd": "WD (option steps)",
@@ -68,7 +65,7 @@ class _Group(click.Group):
             click.echo(f"error: {one_line(str(error))}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted: the same simulate or quickstart command goes on where it stopped", err=True)
+            click.echo("interrupted: the same command goes on where it stopped, if it keeps a run folder", err=True)
             ctx.exit(130)
 
 
@@ -79,19 +76,6 @@ def main() -> None:
 
     Example: anthology-hub quickstart
     """
-
-
-def _cast_options(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--sample", "size", type=int, help="Stand in for this many random respondents; all, if not given."
-        ),
-        click.option("--method", type=click.Choice(METHODS), default="optimal", show_default=True),
-        click.option("--trait", "traits", multiple=True, help="Match on this trait; all shared ones, if not given."),
-        click.option("--crosswalk", help="From persona levels to the respondents'; the one they name, if not given."),
-    ):
-        command = option(command)
-    return command
 
 
 @main.command("quickstart")
@@ -154,85 +138,6 @@ def search_command(
         )
     if found.shortfall:
         click.echo(f"{found.shortfall} fewer than asked: no more personas fit the conditions", err=True)
-
-
-@main.command("match")
-@human_options
-@_cast_options
-@people_options
-@seed_option
-@json_option
-def match_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what the options are
-    """Match personas to respondents and show how well they fit.
-
-    Example: anthology-hub match --sample 40 --method greedy
-    """
-    cast = _cast(conditioning="anthology", **given)
-    if as_json:
-        pairs = [
-            {"respondent": role.respondent_id, "persona": role.persona.persona_id, "log_weight": role.log_weight}
-            for role in cast.roles
-            if role.persona
-        ]
-        print_json(
-            {"method": cast.method, "traits": cast.traits, "diagnostics": dict(cast.diagnostics), "pairs": pairs}
-        )
-        return
-    click.echo(f"{len(cast)} respondents of {cast.humans}, method {cast.method}, on {', '.join(cast.traits)}")
-    for name, value in cast.diagnostics.items():
-        click.echo(f"  {name.replace('_', ' '):28} {value:.4g}")
-
-
-@main.command("simulate")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--survey", help="Name or JSON file; the respondents' own, if not given.")
-@click.option("--question", "questions", multiple=True, help="Ask only these.")
-@click.option("--model", default=MODEL, show_default=True)
-@click.option("--conditioning", type=click.Choice(CONDITIONINGS), default="anthology", show_default=True)
-@click.option("--mode", type=click.Choice(MODES), default="letters", show_default=True)
-@click.option("--batch-size", default=SimulateOptions.batch_size, show_default=True)
-@human_options
-@_cast_options
-@people_options
-@seed_option
-@json_option
-def simulate_command(
-    folder: Path,
-    survey: str | None,
-    questions: tuple[str, ...],
-    model: str,
-    conditioning: str,
-    mode: str,
-    batch_size: int,
-    as_json: bool,
-    **given: Any,  # noqa: ANN401
-) -> None:
-    """Ask a cast a survey and keep the answers in FOLDER; the same command goes on where it stopped.
-
-    Example: anthology-hub simulate runs/a --sample 40 --question natenvir --question nataid
-    """
-    options = SimulateOptions(conditioning=conditioning, mode=mode, batch_size=batch_size)
-    asked = load_survey(survey) if survey else load_humans(given["humans"], given["wave"]).survey
-    if asked is None:
-        raise OptionError(f"{given['humans']} has no survey: give one with --survey")
-    cast = _cast(conditioning=conditioning, **given)
-    with Bars(quiet=as_json) as bars:
-        answers = simulate(
-            cast,
-            asked.select(questions) if questions else asked,
-            open_model(model),
-            seed=given["seed"],
-            options=options,
-            folder=folder,
-            progress=bars.start(folder.name),
-        )
-    summary = {"folder": str(folder), "run_id": answers.provenance["run_id"], "coverage": answers.coverage}
-    if as_json:
-        print_json(summary)
-        return
-    click.echo(f"{answers.picks.size} answers in {folder}, run {summary['run_id']}")
-    click.echo("  " + ", ".join(f"{status} {share:.1%}" for status, share in answers.coverage.items()))
-    click.echo(f"Next: anthology-hub evaluate {folder}")
 
 
 @main.command("evaluate")
@@ -344,29 +249,6 @@ def show_command(name: str, collection: str, revision: str | None, conditions: t
 # -- what the commands share -----------------------------------------------------------------------------------------
 
 
-def _cast(
-    *,
-    humans: str,
-    wave: int | None,
-    size: int | None,
-    method: str,
-    traits: tuple[str, ...],
-    crosswalk: str | None,
-    collection: str,
-    revision: str | None,
-    conditions: tuple[str, ...],
-    seed: int,
-    conditioning: str,
-) -> Matching:
-    respondents = load_humans(humans, wave)
-    respondents = respondents if size is None else respondents.sample(size, seed=seed)
-    if conditioning != "anthology":
-        return unmatched(respondents)
-    people = load_people(collection, revision, conditions)
-    walk = Crosswalk.load(crosswalk) if crosswalk else None
-    return match(people, respondents, method=method, traits=traits or None, crosswalk=walk, seed=seed)
-
-
 def _catalogue() -> dict[str, dict[str, str]]:
     surveys = {name: Survey.load(name) for name in shipped("surveys")}
     return {
@@ -446,7 +328,18 @@ def _print_metric(metric: Metric) -> None:
         click.echo(f"  {metric.note}")
 
 
-for _command in (*COMMANDS, humans_group, survey_group, serve_command, hub_group):
+for _command in (
+    match_command,
+    simulate_command,
+    generate_command,
+    annotate_command,
+    reproduce_command,
+    *COMMANDS,
+    humans_group,
+    survey_group,
+    serve_command,
+    hub_group,
+):
     main.add_command(_command)
 
 
