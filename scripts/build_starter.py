@@ -15,16 +15,16 @@ from typing import Any
 from anthology_hub.cards import CardText
 from anthology_hub.collection import Anthology
 from anthology_hub.index import Encoder
-from anthology_hub.schema import DATA, Codebook
+from anthology_hub.schema import DATA, Codebook, read_json
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "scripts" / "starter"
-RELEASE = "1.0.0"
+RELEASE = "1.1.0"
+NATURAL, INTERVIEW = "anthology-natural-v1", "american-voices-interview-v1"
 PROVENANCE = {
     "source": "anthology-hub starter collection",
     "generator": "large language model, from a synthetic profile",
     "generator_revision": "2026-11",
-    "prompt_id": "anthology-natural-v1",
     "method": "author",
     "annotator": "the profile that the story was written from",
     "annotator_revision": "2026-11",
@@ -64,25 +64,46 @@ def read_stories() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def records() -> list[dict[str, Any]]:
-    """Return the records of the collection, in the order of the profiles."""
-    stories = {story["profile"]: story for story in read_stories()}
+def read_interviews() -> list[dict[str, Any]]:
+    """Return the life interviews as written: profile, answers, evidence."""
+    lines = (SOURCE / "interviews.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def transcript(answers: list[str]) -> str:
+    """Return a life interview as one text, each answer after its question."""
+    questions = read_json(DATA / "generation" / "interview.json")["questions"]
+    turns = zip(questions, answers, strict=True)
+    return "\n\n".join(f"Question: {question}\n\nAnswer: {answer}" for question, answer in turns)
+
+
+def records(stories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records of some stories, in the order of the profiles."""
+    by_profile = {story["profile"]: story for story in stories}
     return [
-        {
-            "backstory": stories[key]["backstory"],
-            "traits": levels_of(profile),
-            "evidence": stories[key]["evidence"],
-            "key": key,
-        }
+        {"backstory": story["backstory"], "traits": levels_of(profile), "evidence": story["evidence"], "key": key}
         for key, profile in read_profiles().items()
+        if (story := by_profile.get(key))
     ]
+
+
+def collected(stories: list[dict[str, Any]], prompt: str) -> Anthology:
+    """Return some stories as a collection."""
+    return Anthology.from_records(
+        records(stories),
+        Codebook.load("starter"),
+        name="anthology-starter",
+        licence="CC-BY-4.0",
+        provenance={**PROVENANCE, "prompt_id": prompt},
+    )
 
 
 def build(folder: Path, encoder: Encoder | None = None) -> Anthology:
     """Build and save the collection."""
-    people = Anthology.from_records(
-        records(), Codebook.load("starter"), name="anthology-starter", licence="CC-BY-4.0", provenance=PROVENANCE
-    ).embed(encoder)
+    encoder = encoder or Encoder()
+    told = [{**story, "backstory": transcript(story["answers"])} for story in read_interviews()]
+    people = collected(read_stories(), NATURAL).embed(encoder)
+    people = people.extended(collected(told, INTERVIEW), encoder=encoder)
     card = CardText.from_dict(tomllib.loads((SOURCE / "card.toml").read_text(encoding="utf-8")))
     changelog = (ROOT / "cards" / "starter-changelog.md").read_text(encoding="utf-8")
     return people.save(folder, release=RELEASE, card=card, changelog=changelog)

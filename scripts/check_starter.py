@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from build_starter import read_profiles, read_stories
+from build_starter import read_interviews, read_profiles, read_stories
 
 from anthology_hub.index import Encoder
 
 SHORTEST, LONGEST = 180, 350
+SHORTEST_INTERVIEW, LONGEST_INTERVIEW, ANSWERS = 1200, 2000, 10
+"""Words of all answers of a life interview together, and how many answers there are."""
 MOST_ALIKE = 0.90
 MOST_SHARED_GRAMS = 3
 """Stories that may share one five-word sequence."""
@@ -124,8 +126,12 @@ def check_text(story: Story) -> Iterator[str]:
     """Yield the faults of one story by itself."""
     text = story["backstory"]
     count = len(text.split())
-    if not SHORTEST <= count <= LONGEST:
-        yield f"{count} words, allowed are {SHORTEST} to {LONGEST}"
+    told = "answers" in story
+    shortest, longest = (SHORTEST_INTERVIEW, LONGEST_INTERVIEW) if told else (SHORTEST, LONGEST)
+    if not shortest <= count <= longest:
+        yield f"{count} words, allowed are {shortest} to {longest}"
+    if told and (len(story["answers"]) != ANSWERS or not all(story["answers"])):
+        yield f"{len(story['answers'])} answers, {ANSWERS} are needed, each with words"
     if found := PLACEHOLDER.search(text):
         yield f"placeholder or comment: {found.group()!r}"
     if len(FIRST_PERSON.findall(text)) < 0.02 * count:
@@ -211,7 +217,8 @@ def check(stories: list[Story], profiles: dict[str, dict[str, str]], encoder: En
 
 def main() -> int:
     """Check the stories that are there and print what is wrong."""
-    stories = read_stories()
+    told = [{**story, "backstory": "\n\n".join(story["answers"])} for story in read_interviews()]
+    stories = [*read_stories(), *told]
     faults = check(stories, read_profiles(), Encoder())
     print("\n".join(faults))
     print(f"{len(stories)} stories, {len(faults)} faults")
