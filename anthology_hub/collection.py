@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ import numpy as np
 from anthology_hub import hub
 from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
-from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.index import ENCODER, Encoder
+from anthology_hub.errors import AnthologyWarning, DataError, EmptyError, OptionError, UnknownNameError
+from anthology_hub.index import ENCODER, Encoder, EncoderCard
+from anthology_hub.prompts import derive_seed
 from anthology_hub.release import (
     MANIFEST,
     VERSION,
@@ -32,7 +34,18 @@ from anthology_hub.release import (
     save_release,
     validate,
 )
-from anthology_hub.schema import DATA, SMALLEST_CELL, Codebook, Persona
+from anthology_hub.schema import DATA, SMALLEST_CELL, Codebook, Persona, Trait
+from anthology_hub.weighting import (
+    Representation,
+    Target,
+    draw,
+    inclusion,
+    population,
+    rake,
+    representation,
+    target_shares,
+    traits_in,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +54,8 @@ if TYPE_CHECKING:
 
 STARTER = "starter"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
+GENERATION = "generation"
+"""Column of personas that were generated here: how, as JSON. Collections without such personas do not have it."""
 BATCH = 10_000
 """Records that are made into rows of a table at once."""
 CONFIDENCE = 0.5
@@ -63,6 +78,8 @@ class Anthology:
         self._passages: dict[int, tuple[int, int]] = {}
         self.shortfall = 0
         """How many personas a search was asked for beyond those that were left."""
+        self.representation: Representation | None = None
+        """How well a sample drawn for a target stands for it; None for every other view."""
 
     # -- construction ------------------------------------------------------------------------------------------------
 
@@ -95,7 +112,8 @@ class Anthology:
 
         Args:
             records: Each with `backstory`, `traits` (trait -> level, or trait -> {level: probability}), and if wanted
-                `evidence` (trait -> quote from the backstory) and `key` (its name at the source).
+                `evidence` (trait -> quote from the backstory) and `key` (its name at the source). Either all or none
+                have `generation` (how it was generated, as JSON).
             codebook: The traits and their levels.
             name: Name of the collection.
             licence: SPDX name of the licence.
@@ -140,6 +158,87 @@ class Anthology:
         table = _embed(self._store, encoder, progress=progress)
         embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
         return self._view(self._rows, self._scores, store=replace(self._store, embeddings=embeddings))
+
+    def with_annotations(self, rows: Iterable[Mapping[str, Any]], traits: Sequence[Trait]) -> Anthology:
+        """Return the same personas with these annotations of some traits in place of those they had; others stay.
+
+        Columns of the personas hold the top level anew. A trait that the codebook does not have is added to it; one of
+        the same name takes the place of the old. The result is the release that follows, with a drafted changelog.
+        Nothing is written: see `save`.
+
+        Args:
+            rows: Annotations as in the table: persona_id, trait, levels, probs, method, and if wanted n_samples,
+                n_refused, n_noncompliant, n_ambiguous, mass, annotator, annotator_revision, evidence.
+            traits: The traits that they are about.
+
+        Raises:
+            DataError: If a row is of nobody here, or its levels are not those of the trait.
+        """
+        old = self._edition()
+        store = _annotated(old, list(rows), traits)
+        changes = compare(old, store)
+        told = with_entry(old.changelog(), changes.entry(changes.next_version))
+        return _of(replace(store, version=changes.next_version, changelog=lambda: told))
+
+    def passage_vectors(self, card: EncoderCard) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the passage vectors that an encoder made: shape (passages, dimension), and whose each passage is.
+
+        Whose: the position of its persona in the release, ascending; passages of personas not in this view are left
+        out.
+
+        Raises:
+            DataError: If there are none of this encoder.
+        """
+        for slug, embedding in self._store.embeddings.items():
+            if embedding.card == card:
+                owners = self._store.owners(slug)
+                kept = np.isin(owners, self._rows)
+                return embedding.vectors[kept], owners[kept]
+        raise DataError(f"the collection {self._store.name!r} has no vectors of {card.model}: call embed() first")
+
+    def extended(self, added: Anthology, *, release: str | None = None, encoder: Encoder | None = None) -> Anthology:
+        """Return this collection with the personas of another after its own, as a release that follows it.
+
+        Rows keep their own provenance; vectors are computed for the new texts only; the changelog gets an entry drafted
+        from the difference. Nothing is written: see `save`.
+
+        Args:
+            added: Its codebook must have the same traits and levels. Who is here already stays as it is.
+            release: Version; the next minor one, if not given.
+            encoder: The encoder of the vectors, if it is open already.
+
+        Raises:
+            DataError: If the traits or their levels differ.
+            EmptyError: If all of its personas are here already.
+            OptionError: If the version does not follow.
+
+        Example:
+            >>> people = Anthology.load("starter")
+            >>> more = people.sample(100).extended(people)
+            >>> len(more), more.identity
+            (150, 'anthology-starter@1.1.0#unsaved')
+        """
+        old, new = self._edition(), added._edition()
+        traits = [{trait.name: trait.levels for trait in store.codebook.traits} for store in (old, new)]
+        if traits[0] != traits[1]:
+            raise DataError(
+                f"{new.name!r} has the traits {', '.join(traits[1])}, {old.name!r} has {', '.join(traits[0])}, or "
+                "levels differ: make the new personas with the codebook of the collection"
+            )
+        known = set(old.ids)
+        fresh = [at for at, persona_id in enumerate(added.ids) if persona_id not in known]
+        if not fresh:
+            raise EmptyError(f"all {len(added)} personas of {new.name!r} are in {old.name!r} already: nothing to add")
+        more = added._view(added._rows[fresh], None)
+        for embedding in old.embeddings.values():
+            same = encoder is not None and encoder.card == embedding.card
+            more = more.embed(encoder if same else _open_encoder(embedding.card.model))
+        store = _joined(old, more._edition())
+        changes = compare(old, store)
+        version = release or changes.next_version
+        changes.check(version)
+        told = with_entry(old.changelog(), changes.entry(version))
+        return _of(replace(store, version=version, changelog=lambda: told))
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -206,6 +305,11 @@ class Anthology:
     def annotations_of(self, persona_id: str) -> list[dict[str, Any]]:
         """Return the annotations of one persona: trait, levels, probs, method, evidence ..."""
         return self._store.annotations.where("persona_id", persona_id)
+
+    def annotations(self) -> list[dict[str, Any]]:
+        """Return the annotations of all personas of this view, in its order; see `annotations_of`."""
+        position = {persona_id: at for at, persona_id in enumerate(self.ids)}
+        return list(_reorder(self._store.annotations.table, position).to_pylist())
 
     def to_dataset(self) -> Dataset:
         """Return the personas of this view as a `datasets.Dataset`."""
@@ -330,16 +434,58 @@ class Anthology:
         found.shortfall = k - len(found)
         return found
 
-    def sample(self, n: int, *, seed: int = 0) -> Anthology:
-        """Return `n` different personas drawn at random.
+    def sample(self, n: int, *, seed: int = 0, target: Target | str | None = None) -> Anthology:
+        """Return `n` different personas drawn at random: all alike, or so that they stand for a population.
+
+        With a target the personas' probable traits are raked to it (`weighting.rake`), and personas are drawn with
+        probabilities in proportion to their weights, at most 1 each; a trait that is not annotated counts as uniform.
+        The members of the sample count alike. `found.representation` then holds the effective size, target, expected
+        and drawn shares, and what cannot be met. Neither the order of this view nor anything but seed, personas and
+        target matters. Shares of a survey's respondents make a target without any of their rows, see
+        `crosswalks.target_of`.
+
+        Args:
+            n: Number of personas, 1 to as many as there are.
+            seed: Of the draw.
+            target: `population`, the shares in the codebook; or trait -> level -> share, with (trait, trait) ->
+                (level, level) -> share for joint ones. A level that is not named has none; shares sum to 1.
+
+        Warns:
+            AnthologyWarning: If the target cannot be met; the message names the cells that are furthest off.
 
         Raises:
-            OptionError: If there are not that many.
+            OptionError: If there are not that many personas, or shares are negative or do not sum to 1.
+            UnknownNameError: If a trait or level does not exist.
+
+        Example:
+            >>> people = Anthology.load("starter")
+            >>> found = people.sample(40, target={"region": {"South": 0.5, "West": 0.5}, "gender": {"Female": 1.0}})
+            >>> [round(found.margins("region")[level], 2) for level in ("South", "West")]
+            [0.5, 0.5]
+            >>> found.representation.unmet, round(found.representation.n_effective)
+            ({}, 47)
         """
         if not 1 <= n <= len(self):
             raise OptionError(f"cannot sample {n} personas of {len(self)}: allowed are 1 to {len(self)}")
+        if target is not None:
+            return self._sample_for(n, target, seed=seed)
         at = np.sort(np.random.default_rng(seed).permutation(len(self))[:n])
         return self._view(self._rows[at], None if self._scores is None else self._scores[at])
+
+    def _sample_for(self, n: int, target: Target | str, *, seed: int) -> Anthology:
+        wanted = target_shares(_target(target, self.codebook), self.codebook)
+        probs = {name: self.distribution(name) for name in traits_in(wanted)}
+        # As inclusion probabilities cannot be above 1, weights cannot be above len / n times their mean.
+        raking = rake(probs, wanted, bounds=(0.0, len(self) / n))
+        tied = np.argsort([derive_seed(seed, persona_id, "sample") for persona_id in self.ids], kind="stable")
+        # People in line by their likeliest levels: no draw then has many more of a kind than expected.
+        alike = [np.nan_to_num(table, nan=-1).argmax(axis=1)[tied] for table in probs.values()]
+        at = draw(inclusion(raking.weights, n), tied[np.lexsort(alike)], seed=seed)
+        found = self._view(self._rows[at], None if self._scores is None else self._scores[at])
+        found.representation = representation(raking, wanted, {t: p[at] for t, p in probs.items()}, self.codebook)
+        if found.representation.unmet:
+            warnings.warn(f"{found.representation.told} among {len(self)} personas", AnthologyWarning, stacklevel=3)
+        return found
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
@@ -490,8 +636,39 @@ def _history(people: Anthology, repo: str, version: str, tags: Mapping[str, str]
     return with_entry(last._store.changelog(), entry or changes.entry(version))
 
 
+def _joined(old: Release, new: Release) -> Release:
+    """The rows of one release and then of another that has the same traits; everything else is the first one's."""
+    import pyarrow as pa
+
+    def both(mine: Rows, others: Rows) -> Rows:
+        order = [*mine.names, *(name for name in others.names if name not in mine.names)]
+        return Rows(pa.concat_tables([mine.table, others.table], promote_options="default").select(order))
+
+    embeddings = {}
+    for slug, embedding in old.embeddings.items():
+        if slug not in new.embeddings or new.embeddings[slug].card != embedding.card:
+            raise DataError(f"the vectors of {old.name!r} were made by {embedding.card}: give that encoder")
+        embeddings[slug] = Embedding(card=embedding.card, rows=both(embedding.rows, new.embeddings[slug].rows))
+    return replace(
+        old,
+        personas=both(old.personas, new.personas),
+        annotations=both(old.annotations, new.annotations),
+        embeddings=embeddings,
+        digest="",
+        ids_digest="",
+    )
+
+
 def _of(store: Release) -> Anthology:
     return Anthology(store, np.arange(len(store.personas), dtype=np.int64))
+
+
+def _target(target: Target | str, codebook: Codebook) -> Target:
+    if not isinstance(target, str):
+        return target
+    if target != "population":
+        raise OptionError(f"unknown target {target!r}: give 'population', or shares as {{trait: {{level: share}}}}")
+    return population(codebook)
 
 
 def _listed(levels: str | Sequence[str]) -> list[str]:
@@ -517,14 +694,21 @@ def _tables(
 ) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
 
-    schemas = _persona_schema(codebook), _annotation_schema()
+    rows = iter(records)
+    first = next(rows, {})
+    rows = chain([first] if first else [], rows)
+    schemas = _persona_schema(codebook, generated=GENERATION in first), _annotation_schema()
     names = schemas[0].names
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"traits cannot be named like columns of the personas: rename {', '.join(doubled)}")
     seen: dict[str, int] = {}
-    rows, parts = iter(records), []
+    parts = []
     # By batches: a row takes many times more memory as a Python object than in a table.
     while batch := list(islice(rows, BATCH)):
+        if strange := [at for at, row in enumerate(batch, len(seen)) if (GENERATION in row) != (GENERATION in first)]:
+            raise DataError(
+                f"record {strange[0]} differs from the first in having {GENERATION!r}: give all or none of it"
+            )
         made = _rows_of(batch, codebook, provenance, seen)
         parts.append([pa.Table.from_pylist(part, schema) for part, schema in zip(made, schemas, strict=True)])
     if not parts:
@@ -593,11 +777,7 @@ def _persona_row(
     codebook: Codebook,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
-    top = {}
-    for annotation in annotations:
-        best = int(np.argmax(annotation["probs"]))
-        sure = annotation["probs"][best] >= CONFIDENCE
-        top[annotation["trait"]] = annotation["levels"][best] if sure else None
+    top = {annotation["trait"]: _top_level(annotation) for annotation in annotations}
     return {
         "persona_id": persona_id,
         "backstory": text,
@@ -605,27 +785,83 @@ def _persona_row(
         **{name: provenance.get(name) for name in ("source", "generator", "generator_revision", "prompt_id")},
         "source_key": row.get("key"),
         "quality_flags": list(row.get("quality_flags", ())),
+        GENERATION: row.get(GENERATION),
         **{trait.name: top.get(trait.name) for trait in codebook.traits},
     }
 
 
-def _persona_schema(codebook: Codebook) -> pa.Schema:
+def _top_level(annotation: Mapping[str, Any]) -> str | None:
+    best = int(np.argmax(annotation["probs"]))
+    return str(annotation["levels"][best]) if annotation["probs"][best] >= CONFIDENCE else None
+
+
+def _annotated(store: Release, rows: Sequence[Mapping[str, Any]], traits: Sequence[Trait]) -> Release:
+    """A release with annotations of some traits in place of those it had."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _check_annotations(store, rows, traits)
+    codebook = _with_traits(store.codebook, traits)
+    added = pa.Table.from_pylist(list(rows), _annotation_schema(sampled=True))
+    old = store.annotations.table
+    names = pa.array([trait.name for trait in traits], pa.string())
+    table = pa.concat_tables([old.filter(pc.invert(pc.is_in(old["trait"], names))), added], promote_options="default")
+    tops = {(row["trait"], row["persona_id"]): _top_level(row) for row in rows}
+    personas = store.personas.table
+    before = {trait.name for trait in store.codebook.traits}
+    columns = {name: personas[name] for name in personas.column_names if name not in before}
+    for trait in codebook.traits:
+        fresh = [tops.get((trait.name, persona_id)) for persona_id in store.ids]
+        replaced = trait.name in names.to_pylist()
+        columns[trait.name] = pa.array(fresh, pa.string()) if replaced else personas[trait.name]
+    return replace(
+        store,
+        codebook=codebook,
+        personas=Rows(pa.table(columns)),
+        annotations=Rows(_reorder(table, store.row_of)),
+        digest="",
+        source="",
+    )
+
+
+def _check_annotations(store: Release, rows: Sequence[Mapping[str, Any]], traits: Sequence[Trait]) -> None:
+    levels = {trait.name: trait.levels for trait in traits}
+    if taken := sorted(set(levels) & set(_persona_schema(replace(store.codebook, traits=())).names)):
+        raise DataError(f"traits cannot be named like columns of the personas: rename {', '.join(taken)}")
+    for row in rows:
+        if row["persona_id"] not in store.row_of:
+            raise DataError(f"an annotation is of the persona {row['persona_id']}, who is not in this view: leave out")
+        if tuple(row["levels"]) != levels.get(row["trait"]):
+            raise DataError(f"an annotation of {row['trait']} has the levels {row['levels']}; the trait has "
+                            f"{levels.get(row['trait'])}: give the trait as well, with these levels")  # fmt: skip
+
+
+def _with_traits(codebook: Codebook, traits: Sequence[Trait]) -> Codebook:
+    given = {trait.name: trait for trait in traits}
+    known = [given.pop(trait.name, trait) for trait in codebook.traits]
+    return replace(codebook, traits=(*known, *given.values()))
+
+
+def _persona_schema(codebook: Codebook, *, generated: bool = False) -> pa.Schema:
     import pyarrow as pa
 
     fields = {"persona_id": pa.string(), "backstory": pa.string(), "n_words": pa.int32()}
     for name in ("source", "generator", "generator_revision", "prompt_id", "source_key"):
         fields[name] = pa.string()
     fields["quality_flags"] = pa.list_(pa.string())
+    fields |= {GENERATION: pa.string()} if generated else {}
     return pa.schema([*fields.items(), *((trait.name, pa.string()) for trait in codebook.traits)])
 
 
-def _annotation_schema() -> pa.Schema:
+def _annotation_schema(*, sampled: bool = False) -> pa.Schema:
     import pyarrow as pa
 
     text, count = pa.string(), pa.int32()
     names = {"persona_id": text, "trait": text, "levels": pa.list_(text), "probs": pa.list_(pa.float32())}
     names |= dict.fromkeys(("n_samples", "n_refused", "n_noncompliant"), count)
-    return pa.schema([*names.items(), *((n, text) for n in ("method", "annotator", "annotator_revision", "evidence"))])
+    names |= dict.fromkeys(("method", "annotator", "annotator_revision", "evidence"), text)
+    # What only a model has: replies that say several levels, and the mass on the option letters.
+    return pa.schema([*names.items(), *([("n_ambiguous", count), ("mass", pa.float32())] if sampled else [])])
 
 
 def _embed(store: Release, encoder: Encoder, *, progress: bool) -> pa.Table:

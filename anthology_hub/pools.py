@@ -227,7 +227,7 @@ def import_pool(
         raise OptionError(f"limit must be at least 1, got {limit}: leave it out to read all rows")
     pool = Pool.load(kind)
     licence = _known_licence(pool, licence, path)
-    finder = None if near is None else _NearFinder(near)
+    finder = None if near is None else NearFinder(near)
     table = open_table(Path(path), encoding=encoding)
     chosen, absent = _choose(pool, columns or {}, table.columns, path)
     book = _codebook(pool, codebook, chosen)
@@ -317,7 +317,7 @@ def _laid_out(text: str, layout: str) -> tuple[str, str]:
     return whole, said if layout == "interview" else whole
 
 
-class _NearFinder:
+class NearFinder:
     """Finds texts whose five-word sequences overlap with an earlier text's, by MinHash."""
 
     def __init__(self, share: float) -> None:
@@ -331,6 +331,7 @@ class _NearFinder:
         self._hashes: list[Any] = []
 
     def seen_before(self, text: str) -> bool:
+        """Say whether an earlier text is near to this one, and keep it in mind."""
         words = re.findall(r"\w+", text.lower())
         runs = {" ".join(words[at : at + 5]).encode() for at in range(max(1, len(words) - 4))}
         mine = self._hash(num_perm=128)
@@ -361,7 +362,7 @@ def _records(
     chosen: Mapping[str, str],
     layout: str,
     coders: Mapping[str, _Coder],
-    near: _NearFinder | None,
+    near: NearFinder | None,
     tally: _Tally,
 ) -> Iterator[dict[str, Any]]:
     """One record at a time, so that a million rows need not stand in memory as Python objects."""

@@ -164,12 +164,17 @@ class Embedding:
     index_faiss: str = ""
     """Version of faiss that wrote that file."""
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors, shape (passages, dimension)."""
+        column = self.rows.column("vector").combine_chunks()
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat, dtype=np.float32).reshape(-1, self.card.dimension)
+
     @cached_property
     def index(self) -> Index:
         """The searchable index."""
-        column = self.rows.column("vector").combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return Index(np.asarray(flat, dtype=np.float32).reshape(-1, self.card.dimension), file=self.index_file())
+        return Index(self.vectors, file=self.index_file())
 
     def write_index(self, path: Path) -> None:
         """Write the FAISS file; one that is on the disk already is copied as it is."""
