@@ -216,7 +216,7 @@ class Anthology:
             >>> people = Anthology.load("starter")
             >>> more = people.sample(100).extended(people)
             >>> len(more), more.identity
-            (150, 'anthology-starter@1.1.0#unsaved')
+            (320, 'anthology-starter@1.2.0#unsaved')
         """
         old, new = self._edition(), added._edition()
         traits = [{trait.name: trait.levels for trait in store.codebook.traits} for store in (old, new)]
@@ -523,7 +523,7 @@ class Anthology:
 
         Example:
             >>> people = Anthology.load("starter")
-            >>> changes = people.diff(people.sample(149))
+            >>> changes = people.diff(people.sample(319))
             >>> len(changes.added), changes.demands
             (1, 'minor')
         """

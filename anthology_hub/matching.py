@@ -263,7 +263,7 @@ def trait_tables(
         >>> from anthology_hub import Anthology, Respondents
         >>> tables = trait_tables(Anthology.load("starter"), Respondents.load("gss-2018"), traits=["race"])
         >>> tables["race"].shape
-        (150, 3)
+        (320, 3)
     """
     walk = (crosswalk or Crosswalk.between(people.codebook, humans)).onto(humans.levels)
     ours = {trait.name for trait in people.codebook.traits}

@@ -26,7 +26,7 @@ from anthology_hub.simulation import SimulateOptions, simulate
 HUMAN_SOURCE, SURVEY, MODEL = "gss-2018", "gss-national-spending", "local:smollm2"
 ITEMS = ("natenvir", "natheal", "nateduc", "natcrime", "natarms", "nataid", "natfare", "natrace")
 """Eight spending items on which the parties differ most."""
-OWNER, PERSONAS, RESULTS, RELEASE = "lab", "lab/anthology-starter", "lab/anthology-results", "v1.0.0"
+OWNER, PERSONAS, RESULTS, RELEASE = "lab", "lab/anthology-starter", "lab/anthology-results", "v1.1.0"
 LOAD = f"load_dataset({PERSONAS!r}, revision={RELEASE!r}, split='train')"
 WARNING = (
     "These numbers prove the loop, not the method. The embedded model is a small instruct model (135 million "

@@ -97,7 +97,7 @@ def test_version_is_the_packages():
         (["fly"], "No such command 'fly'"),
         (["search"], "Missing argument 'TEXT'"),
         (["search", "farm", "-k", "many"], "'many' is not a valid integer"),
-        (["match", "--method", "magic"], "'magic' is not one of 'greedy', 'optimal', 'random'"),
+        (["match", "--method", "magic"], "'magic' is not one of 'greedy', 'optimal', 'capacity', 'random'"),
         (["simulate", "x", "--conditioning", "silicon"], "'silicon' is not one of 'nothing', 'bio', 'anthology'"),
         (["simulate", "x", "--mode", "guess"], "'guess' is not one of 'letters', 'text'"),
         (["evaluate", "x", "--weighting", "none"], "'none' is not one of 'weighted', 'paper'"),
@@ -412,7 +412,7 @@ def test_quickstart_run_again_asks_nothing_and_gives_the_same_leaderboard(tmp_pa
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", again["token"])
         rows = rank(read_board("hf://lab/anthology-results").entries)
-        people = Anthology.load("lab/anthology-starter", revision="v1.0.0")
+        people = Anthology.load("lab/anthology-starter", revision="v1.1.0")
         commits = {
             repo: len(HfApi(endpoint=server.url).list_repo_commits(repo, repo_type="dataset"))
             for repo in ("lab/anthology-starter", "lab/anthology-results")
@@ -422,7 +422,7 @@ def test_quickstart_run_again_asks_nothing_and_gives_the_same_leaderboard(tmp_pa
     # The second walk published nothing again: the first commit, the release; the first commit, four runs, the table.
     assert commits == {"lab/anthology-starter": 2, "lab/anthology-results": 6}
     assert {row.origin for row in rows if row.rank and row.method.startswith("anthology")} == {people.origin}
-    assert "gives 150 rows" in text
+    assert "gives 320 rows" in text
     after = snapshot(tmp_path / "q")
     runs = {name for name in before if name.startswith("runs/")}
     assert runs == {name for name in after if name.startswith("runs/")}

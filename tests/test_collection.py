@@ -227,7 +227,7 @@ def test_nobody_left_is_an_error_that_counts_each_condition_alone(starter):
     assert not (table["age"].eq("18-29") & table["work"].eq("Retired")).any()
     with pytest.raises(EmptyError) as caught:
         starter.where(age="18-29", work="Retired")
-    said = f"none of 150 personas fits all conditions; alone fit age='18-29': {alone[0]}, work='Retired': {alone[1]}"
+    said = f"none of 320 personas fits all conditions; alone fit age='18-29': {alone[0]}, work='Retired': {alone[1]}"
     assert str(caught.value) == f"{said}: drop or widen one"
 
 
@@ -261,7 +261,7 @@ def test_a_sample_is_distinct_in_order_and_the_same_for_the_same_seed(starter):
     assert part.ids != starter.sample(40, seed=2).ids
     assert part.ids == [i for i in starter.ids if i in set(part.ids)]
     assert len(set(part.ids)) == 40
-    assert starter.sample(150).ids == starter.ids
+    assert starter.sample(320).ids == starter.ids
 
 
 def test_every_persona_is_as_likely_to_be_sampled(bare):
@@ -340,7 +340,7 @@ def test_search_equals_brute_force_over_all_passages(starter, encoder, text, con
 
 def test_a_filter_that_a_search_afterwards_would_miss_still_finds_its_people(starter, encoder):
     for text in QUERIES:
-        last = starter.search(text, 150, encoder=encoder).ids[-1]
+        last = starter.search(text, 320, encoder=encoder).ids[-1]
         # A view of this one persona, by its own traits; nobody of it is among the plain top ten.
         traits = {name: level for name, level in starter.get(last).traits.items() if level}
         rare = starter.where(**traits)
@@ -362,7 +362,7 @@ def test_every_passage_finds_its_own_persona_with_score_one(starter, encoder):
 def test_k_counts_distinct_personas(starter, encoder):
     table = pd.read_parquet(DATA / "starter" / PASSAGES)
     assert len(table) > len(starter)
-    for k in (2, 10, 149):
+    for k in (2, 10, 319):
         found = starter.search("my mother's kitchen", k, encoder=encoder)
         assert len(set(found.ids)) == len(found) == k
         assert found.shortfall == 0
@@ -374,7 +374,7 @@ def test_more_than_there_are_gives_all_and_says_how_many_are_missing(starter, en
     found = west.search("the sea", 10_000, encoder=encoder)
     assert sorted(found.ids) == sorted(west.ids)
     assert found.shortfall == 10_000 - len(west)
-    assert repr(found).endswith(f"{len(west)} of 150 personas, {found.shortfall} fewer than asked>")
+    assert repr(found).endswith(f"{len(west)} of 320 personas, {found.shortfall} fewer than asked>")
 
 
 def test_searching_what_was_found_searches_nothing_else(starter, encoder):
@@ -478,7 +478,7 @@ def test_a_view_is_saved_in_its_order_with_only_what_belongs_to_it(starter, enco
         assert mine.ids == theirs.ids
         np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
     card = (tmp_path / "south" / "README.md").read_text()
-    assert f"A selection:** 30 of the 150 personas of {starter.identity}." in card
+    assert f"A selection:** 30 of the 320 personas of {starter.identity}." in card
     assert "\n30 personas, release 2.0.0, licence CC-BY-4.0" in card and "**Who wrote them.**" in card
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthology_hub.collection import Anthology
+from anthology_hub.conditioning import transcript
 from anthology_hub.schema import DATA, Codebook
 from tests.conftest import ROOT
 
@@ -73,9 +74,10 @@ def test_the_committed_collection_is_what_its_sources_give(rebuilt):
 
 def test_every_story_is_there_once_in_the_order_of_the_profiles(starter, stories, profiles):
     by_profile = {story["profile"]: story["backstory"] for story in stories}
+    by_profile |= {i["profile"]: build_starter.transcript(i["answers"]) for i in build_starter.read_interviews()}
     assert [p.backstory for p in starter] == [by_profile[key] for key in profiles]
     assert starter.to_dataset()["source_key"][:] == list(profiles)
-    assert len(starter) == 150
+    assert len(starter) == 320
 
 
 def test_every_trait_is_the_profiles_own_with_probability_one(starter, profiles):
@@ -92,6 +94,21 @@ def test_every_trait_is_the_profiles_own_with_probability_one(starter, profiles)
         )
     for trait in starter.codebook.traits:
         assert set(np.unique(starter.distribution(trait.name))) == {0, 1}
+
+
+def test_interviews_are_told_turn_by_turn_and_apart_from_stories(starter):
+    prompts = starter.to_dataset()["prompt_id"][:]
+    assert (prompts.count(build_starter.NATURAL), prompts.count(build_starter.INTERVIEW)) == (300, 20)
+    turns = [transcript(persona.backstory) for persona in starter]
+    assert [len(told) for told in turns] == [0] * 300 + [10] * 20
+    assert turns[-1][0][0].startswith("Question: To start, I would like to begin with a big question")
+    assert min(sum(len(answer.split()) for _, answer in told) for told in turns[300:]) >= 1200
+
+
+def test_the_first_release_is_still_there(starter):
+    first = starter.to_dataset()["source_key"][:150]
+    assert first == [f"s{at:03}" for at in range(150)]
+    assert "## 1.1.0" in (STARTER / "CHANGELOG.md").read_text().split("## 1.0.0")[0]
 
 
 def test_every_quote_is_in_its_story(starter):
@@ -145,7 +162,7 @@ def test_the_card_tells_licence_author_and_what_it_must_not_be_used_for(starter)
     ):
         assert use in text.split("What they must not be used for.")[1]
     words = [len(p.backstory.split()) for p in starter]
-    figures = [150, min(words), round(np.median(words)), round(np.mean(words)), max(words), sum(words)]
+    figures = [320, min(words), round(np.median(words)), round(np.mean(words)), max(words), sum(words)]
     assert f"| {' | '.join(map(str, figures))} |" in text
 
 
@@ -173,7 +190,7 @@ def test_the_margins_of_the_card_are_those_of_the_data_and_of_the_codebook(start
 @pytest.mark.slow
 def test_the_shipped_stories_have_no_fault(capsys):
     assert check_starter.main() == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "150 stories, 0 faults"
+    assert capsys.readouterr().out.splitlines()[-1] == "320 stories, 0 faults"
 
 
 @pytest.fixture
