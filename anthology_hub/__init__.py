@@ -62,6 +62,13 @@ _HOMES = {
     "Critic": "screening",
     "steer": "steering",
     "plan_simulation": "simulation",
+    "Interview": "interviews",
+    "interview": "interviews",
+    "code_answers": "free_answers",
+    "agreement": "free_answers",
+    "Panel": "panels",
+    "attrite": "panels",
+    "transitions": "panels",
 }
 __all__ = [
     "AnnotateOptions",
@@ -75,21 +82,27 @@ __all__ = [
     "EvaluateOptions",
     "GenerateOptions",
     "Generation",
+    "Interview",
     "Margins",
     "Matching",
+    "Panel",
     "Persona",
     "Respondents",
     "Result",
     "Sampling",
     "SimulateOptions",
     "Survey",
+    "agreement",
     "annotate",
     "as_themselves",
+    "attrite",
+    "code_answers",
     "compact",
     "diagnose",
     "evaluate",
     "generate",
     "import_pool",
+    "interview",
     "load_run",
     "match",
     "open_model",
@@ -98,13 +111,14 @@ __all__ = [
     "publish",
     "rake",
     "rank",
-    "reproduce",
     "read_board",
     "read_results",
     "read_survey",
+    "reproduce",
     "simulate",
     "steer",
     "target_of",
+    "transitions",
     "unmatched",
     "verify",
     "write_calibration",
@@ -120,13 +134,16 @@ if TYPE_CHECKING:
     from anthology_hub.diagnostics import diagnose
     from anthology_hub.errors import AnthologyError
     from anthology_hub.evaluation import EvaluateOptions, evaluate
+    from anthology_hub.free_answers import agreement, code_answers
     from anthology_hub.generation import Generation, generate
     from anthology_hub.humans import Respondents
     from anthology_hub.index import Encoder
+    from anthology_hub.interviews import Interview, interview
     from anthology_hub.leaderboard import compact, publish, read_board, read_results
     from anthology_hub.margins import Margins
     from anthology_hub.matching import as_themselves, match, unmatched
     from anthology_hub.models import Sampling, open_model
+    from anthology_hub.panels import Panel, attrite, transitions
     from anthology_hub.pools import import_pool
     from anthology_hub.questionnaires import read_survey
     from anthology_hub.ranking import rank

@@ -12,6 +12,7 @@ import click
 from anthology_hub import __version__, weights
 from anthology_hub.cli_annotating import annotate_command
 from anthology_hub.cli_humans import humans_group
+from anthology_hub.cli_interviewing import interview_command
 from anthology_hub.cli_making import generate_command
 from anthology_hub.cli_sharing import COMMANDS
 from anthology_hub.cli_simulating import match_command, simulate_command
@@ -334,6 +335,7 @@ for _command in (
     generate_command,
     annotate_command,
     reproduce_command,
+    interview_command,
     *COMMANDS,
     humans_group,
     survey_group,

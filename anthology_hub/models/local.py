@@ -82,6 +82,11 @@ class LocalModel:
         """Number of prompt and reply tokens that went through the model so far, padding left out."""
         return self._cache.tokens_computed
 
+    @property
+    def window(self) -> int | None:
+        """Most tokens of a prompt and its reply; None where the model does not say."""
+        return getattr(self._model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt in the model's layout, ready for the next token of the answer."""
         if not self._chat:
