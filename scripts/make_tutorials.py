@@ -61,15 +61,20 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         tags = cell.metadata.get("tags", [])
         cell.metadata, cell.id = nbformat.from_dict({"tags": tags} if tags else {}), f"cell-{at}"
         if cell.cell_type == "code":
-            cell.execution_count, cell.outputs = None, [_output(output) for output in cell.outputs]
+            cell.execution_count, cell.outputs = None, _outputs(cell.outputs)
     return notebook
 
 
-def _output(output: dict[str, Any]) -> nbformat.NotebookNode:
-    kept = {name: value for name, value in output.items() if name != "transient"}
-    if "execution_count" in kept:
-        kept["execution_count"] = None
-    return nbformat.from_dict(kept)
+def _outputs(outputs: list[dict[str, Any]]) -> list[nbformat.NotebookNode]:
+    """Outputs without numbers, and what was printed as one: it comes in pieces as the clock has it."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        kept = nbformat.from_dict({**output, "execution_count": None} if "execution_count" in output else output)
+        if found and kept.get("name") and kept.get("name") == found[-1].get("name"):
+            found[-1]["text"] += kept["text"]
+        else:
+            found.append(kept)
+    return found
 
 
 def main() -> int:
