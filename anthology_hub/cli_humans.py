@@ -181,10 +181,8 @@ def map_command(
         drafted = suggest(personas, humans.levels)
         click.echo(f"{drafted.write(target)}: review each row, delete its mark, then give it with --crosswalk")
         return
-    wanted = crosswalk or humans.crosswalk
-    if not wanted:
-        raise OptionError(f"{humans.name} has no crosswalk: draft one with --suggest FILE")
-    coverage = Crosswalk.load(wanted).onto(humans.levels).coverage(personas, humans)
+    walk = Crosswalk.load(crosswalk) if crosswalk else Crosswalk.between(personas, humans)
+    coverage = walk.onto(humans.levels).coverage(personas, humans)
     if as_json:
         print_json(asdict(coverage))
     else:

@@ -28,6 +28,7 @@ from anthology_hub.matching import METHODS, match, unmatched
 from anthology_hub.models import open_model
 from anthology_hub.prompts import CONDITIONINGS, LABELS
 from anthology_hub.quickstart import MODEL
+from anthology_hub.report import draw_diagnosis
 from anthology_hub.schema import Matching, Survey
 from anthology_hub.simulation import (
     HISTORIES,
@@ -92,14 +93,17 @@ def asking_options(command: Command) -> Command:
 @human_options
 @cast_options
 @people_options
+@click.option("--plots", type=FOLDER, help="Folder for pictures of how well they fit.")
 @seed_option
 @json_option
-def match_command(as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what the options are
+def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what the options are
     """Match personas to respondents and show how well they fit.
 
     Example: anthology-hub match --sample 40 --method greedy
     """
     cast, found = _matched(given)
+    if plots:
+        draw_diagnosis(found, plots)
     if as_json:
         pairs = [
             {"respondent": role.respondent_id, "persona": role.persona.persona_id, "log_weight": role.log_weight}
@@ -146,9 +150,9 @@ def simulate_command(
     """
     options, asked = _asking(given), _survey(survey, questions, given)
     cast = _matched(given)[0] if options.conditioning in STORIED else _unmatched(given)
-    opened = open_model(model)
+    opened, waves = open_model(model), [load_run(run) for run in earlier]
     if dry_run:
-        planned = plan_simulation(cast, asked, opened, seed=given["seed"], options=options)
+        planned = plan_simulation(cast, asked, opened, seed=given["seed"], options=options, earlier=waves, wave=as_wave)
         print_json(planned.to_dict()) if as_json else click.echo("\n".join(planned.lines()))
         return
     with Bars(quiet=as_json) as bars:
@@ -160,7 +164,7 @@ def simulate_command(
             options=options,
             folder=folder,
             progress=bars.start(folder.name),
-            earlier=[load_run(run) for run in earlier],
+            earlier=waves,
             wave=as_wave,
         )
     summary = {"folder": str(folder), "run_id": answers.provenance["run_id"], "coverage": answers.coverage}

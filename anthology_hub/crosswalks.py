@@ -73,8 +73,8 @@ class Crosswalk:
         found = named if named.endswith(".json") else next((name for name in direct if name in known), named)
         if not found:
             raise OptionError(
-                f"{humans.name} has no crosswalk from persona levels to its own: give crosswalk=, or --crosswalk (one "
-                f"is drafted by `anthology-hub humans map`); shipped are {', '.join(known)}"
+                f"{humans.name} has no crosswalk from persona levels to its own: give crosswalk=, or --crosswalk "
+                f"(`anthology-hub humans map --suggest FILE` drafts one); shipped are {', '.join(known)}"
             )
         return cls.load(found)
 

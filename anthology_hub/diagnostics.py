@@ -80,6 +80,8 @@ class Diagnosis:
     Margins of few respondents tell about persons, too: think before you pass them on.
     """
 
+    cast: str
+    """Digest of the cast."""
     method: str
     collection: str
     humans: str
@@ -220,6 +222,7 @@ def diagnose(people: People, humans: Respondents, cast: Matching, *, crosswalk: 
     uses = Counter(Counter(chosen.tolist()).values())
     played = set(rows.tolist())
     return Diagnosis(
+        cast=cast.digest,
         method=cast.method,
         collection=cast.collection,
         humans=cast.humans,

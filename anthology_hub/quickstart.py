@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anthology_hub.collection import Anthology
+from anthology_hub.diagnostics import diagnose
 from anthology_hub.errors import AnthologyError, OptionError
 from anthology_hub.evaluation import evaluate
 from anthology_hub.humans import Respondents
@@ -106,7 +107,7 @@ def quickstart(
             root / "reports" / name,
             answers=answers,
             humans=humans,
-            cast=casts[name][0],
+            diagnosis=diagnose(people, sample, casts[name][0]) if casts[name][0].traits else None,
             rows=rows,
             intro=WARNING,
         )

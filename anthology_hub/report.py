@@ -14,7 +14,6 @@ import json
 import math
 import textwrap
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import evaluation, hub
+from anthology_hub.diagnostics import Diagnosis, Panels, TraitMargin
 from anthology_hub.errors import DataError, MissingExtraError
 from anthology_hub.schema import (
     ANSWERED,
@@ -31,7 +31,6 @@ from anthology_hub.schema import (
     REFUSED,
     UNPARSABLE,
     Answers,
-    Matching,
     Metric,
     Respondents,
     Result,
@@ -95,11 +94,16 @@ METRIC_WORDS = {
 CONDITIONING_WORDS = {
     "nothing": "The model was told nothing about the person it stands in for.",
     "bio": "The model was told the person's demographic traits in short sentences, without a life story.",
+    "qa": "The model was told the person's demographic traits as answered questions, without a life story.",
+    "portray": "The model was told to answer as a person with the demographic traits, without a life story.",
     "anthology": "The model read the backstory (life story) of a persona, then the demographic traits of the person.",
+    "primed": "The model read a backstory that was written from the person's demographic traits, then these traits.",
+    "interview": "The model read the life-story interview of a persona, then the demographic traits of the person.",
 }
 MATCHING_WORDS = {
     "greedy": "Each respondent was given the persona whose demographics fit best; a persona may be used again.",
     "optimal": "Personas were assigned to respondents one to one so that the demographics fit best overall.",
+    "capacity": "Personas were assigned so that the demographics fit best overall, each to a limited number of people.",
     "itself": "Every persona answered for itself, with its own traits.",
     "random": "Personas were assigned to respondents at random: the ablation, not the method.",
 }
@@ -144,7 +148,7 @@ def write_report(
     *,
     answers: Answers | None = None,
     humans: Respondents | None = None,
-    cast: Matching | None = None,
+    diagnosis: Diagnosis | None = None,
     rows: Sequence[Row] = (),
     intro: str = "",
 ) -> Path:
@@ -158,7 +162,7 @@ def write_report(
         answers: What the result was computed from; shows the wording of the questions, and with `humans` the
             correlations.
         humans: Whom the result was computed against.
-        cast: Who answered; shows how well the personas fit.
+        diagnosis: Of the cast that answered, from `diagnose`; shows how well the personas fit.
         rows: Lines of a leaderboard, from `rank`.
         intro: What a reader must know first; shown as a notice at the top.
 
@@ -166,7 +170,7 @@ def write_report(
         Path of the page.
 
     Raises:
-        DataError: If the answers, humans or cast are not those of the result.
+        DataError: If the answers, humans or diagnosis are not those of the result.
         MissingExtraError: If matplotlib is not installed.
 
     Example:
@@ -182,10 +186,10 @@ def write_report(
         ('report.html', ['answers', 'correlations', 'headline'])
     """
     check_extras()
-    _check_inputs(result, answers, humans, cast)
+    _check_inputs(result, answers, humans, diagnosis)
     result = replace(result, metrics=tuple(map(_finite, result.metrics)))
-    plots = {plot.name: plot for plot in _plots(result, answers, humans, cast)}
-    page = render(TEMPLATE, _context(result, answers, humans, cast, rows) | {"plots": plots, "intro": intro})
+    plots = {plot.name: plot for plot in _plots(result, answers, humans, diagnosis)}
+    page = render(TEMPLATE, _context(result, answers, humans, diagnosis, rows) | {"plots": plots, "intro": intro})
     for plot in plots.values():
         hub.write_file(Path(folder) / f"{plot.name}.png", plot.png)
     hub.write_file(Path(folder) / PAGE, page.encode())
@@ -202,7 +206,31 @@ def check_extras() -> None:
         raise MissingExtraError("matplotlib", "plots", "reports")
 
 
-def _check_inputs(result: Result, answers: Answers | None, humans: Respondents | None, cast: Matching | None) -> None:
+def draw_diagnosis(diagnosis: Diagnosis, folder: str | Path) -> tuple[Path, ...]:
+    """Draw how well a cast fits as PNG files: `matching.png` and `margins.png`. Files of these names are replaced.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from anthology_hub import Anthology, Respondents, diagnose, match
+        >>> people, humans = Anthology.load("starter"), Respondents.load("gss-2018").sample(60)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pictures = draw_diagnosis(diagnose(people, humans, match(people, humans)), folder)
+        ...     [picture.name for picture in pictures]
+        ['matching.png', 'margins.png']
+    """
+    check_extras()
+    plots = [_matching_plot(diagnosis), _margins_plot(diagnosis)]
+    for plot in plots:
+        hub.write_file(Path(folder) / f"{plot.name}.png", plot.png)
+    return tuple(Path(folder) / f"{plot.name}.png" for plot in plots)
+
+
+def _check_inputs(
+    result: Result, answers: Answers | None, humans: Respondents | None, diagnosis: Diagnosis | None
+) -> None:
     if answers is not None and (run := answers.provenance.get("run_id")) != result.run_id:
         raise DataError(f"the answers are of run {run}, the result is of run {result.run_id}: give those of the result")
     if humans is not None:
@@ -212,8 +240,10 @@ def _check_inputs(result: Result, answers: Answers | None, humans: Respondents |
                 f"the result was computed against {result.n_humans} people of {name}, not against {len(humans)} of "
                 f"{humans.name}: give the same humans as to evaluate"
             )
-    if cast is not None and cast.digest != _inputs(result).get("cast", {}).get("digest", cast.digest):
-        raise DataError(f"this cast of {len(cast)} is not the one of run {result.run_id}: give the one that answered")
+    if diagnosis is not None and diagnosis.cast != _inputs(result).get("cast", {}).get("digest", diagnosis.cast):
+        raise DataError(
+            f"this diagnosis is of another cast of {len(diagnosis)} than run {result.run_id}: give that of its cast"
+        )
 
 
 def _finite(metric: Metric) -> Metric:
@@ -245,7 +275,11 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def _context(
-    result: Result, answers: Answers | None, humans: Respondents | None, cast: Matching | None, rows: Sequence[Row]
+    result: Result,
+    answers: Answers | None,
+    humans: Respondents | None,
+    diagnosis: Diagnosis | None,
+    rows: Sequence[Row],
 ) -> dict[str, Any]:
     return {
         "result": result,
@@ -258,12 +292,12 @@ def _context(
         "surveys": {row.survey for row in rows},
         "wording": {} if answers is None else {question.key: question.text for question in answers.survey.questions},
         "undefined_cells": _undefined_cells(answers, humans),
-        "cast": cast,
-        "has_personas": bool(_inputs(result).get("matching")) or _has_personas(cast),
-        "diagnostics": _diagnostics(_inputs(result).get("matching") or (cast.diagnostics if cast else {})),
+        "diagnosis": diagnosis,
+        "matched": _inputs(result).get("matching"),
+        "diagnostics": _diagnostics(diagnosis.figures if diagnosis else _inputs(result).get("matching", {})),
         "provenance": _provenance(result),
         "provenance_json": json.dumps(result.provenance, indent=1, ensure_ascii=False, default=str),
-        "notes": _notes(result, humans),
+        "notes": _notes(result, humans, diagnosis),
     }
 
 
@@ -438,10 +472,6 @@ def _correlations(answers: Answers, humans: Respondents) -> tuple[NDArray[np.flo
     return them.correlation[0], us.correlation[0]
 
 
-def _has_personas(cast: Matching | None) -> bool:
-    return cast is not None and any(role.persona for role in cast.roles)
-
-
 def _diagnostics(found: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """Return label, figure and meaning of each known diagnostic."""
     known = [(name, words) for name, words in DIAGNOSTIC_WORDS.items() if name in found]
@@ -491,7 +521,7 @@ def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in shown.items()).replace('"', "")
 
 
-def _notes(result: Result, humans: Respondents | None) -> list[str]:
+def _notes(result: Result, humans: Respondents | None, diagnosis: Diagnosis | None) -> list[str]:
     notes = list(result.notes)
     if humans is not None:
         notes += [f"{humans.name}: {note}" for note in humans.notes]
@@ -500,22 +530,34 @@ def _notes(result: Result, humans: Respondents | None) -> list[str]:
             f"Fewer than {SMALL_CELL} humans answered {', '.join(few)}: shares of so few can point at single people, "
             "so think before you pass this page on."
         )
+    if diagnosis is not None and (few := [m.trait for m in diagnosis.margins if _rarest(m, diagnosis) < SMALL_CELL]):
+        notes.append(
+            f"Fewer than {SMALL_CELL} of the matched people have some level of {', '.join(few)}: margins of so few can "
+            "point at single people, too."
+        )
     return notes
+
+
+def _rarest(margin: TraitMargin, diagnosis: Diagnosis) -> float:
+    """About how many people have the rarest level that anybody has."""
+    people = len(diagnosis) + len(diagnosis.unmatched)
+    return people * min((share for share in margin.humans if share > 0), default=1.0)
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
 def _plots(
-    result: Result, answers: Answers | None, humans: Respondents | None, cast: Matching | None
+    result: Result, answers: Answers | None, humans: Respondents | None, diagnosis: Diagnosis | None
 ) -> Iterator[Plot]:
     yield _headline_plot(result)
     if result.items:
         yield _answers_plot(result)
     if answers is not None and humans is not None:
         yield _correlations_plot(answers, humans)
-    if cast is not None and _has_personas(cast):
-        yield _matching_plot(cast)
+    if diagnosis is not None:
+        yield _matching_plot(diagnosis)
+        yield _margins_plot(diagnosis)
 
 
 def picture(height: float, draw: Callable[[Figure], None]) -> bytes:
@@ -656,23 +698,64 @@ def _name_cells(ax: Axes, keys: Sequence[str]) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _matching_plot(cast: Matching) -> Plot:
-    played = [role for role in cast.roles if role.persona]
-    weights = np.array([role.log_weight for role in played]) / math.log(10)
-    uses = Counter(Counter(role.persona.persona_id for role in played if role.persona).values())
+def _matching_plot(diagnosis: Diagnosis) -> Plot:
+    panels = diagnosis.panels()
 
     def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2)
-        _weight_histogram(left, weights)
-        right.bar(list(uses), list(uses.values()), 0.8, color=SIMULATED)
-        right.set_xlim(0.4, max(uses) + 0.6)
+        grid = figure.add_gridspec(2, 2, height_ratios=[2.9, tall])
+        left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+        _weight_histogram(left, panels.log_weights / math.log(10))
+        right.bar(panels.uses, panels.personas, 0.8, color=SIMULATED)
+        right.set_xlim(0.4, panels.uses.max() + 0.6)
         right.set_xlabel("roles played by a persona")
         right.set_ylabel("personas")
-        for axis in (right.xaxis, right.yaxis, left.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+        right.locator_params(integer=True)
+        left.locator_params("y", integer=True)
+        _fit_bars(figure.add_subplot(grid[1, :]), panels)
 
-    alt = f"Histogram of {len(played)} matching weights, and how many personas play how many roles."
-    return Plot(name="matching", png=picture(2.9, draw), alt=alt)
+    tall = 0.6 + 0.4 * len(panels.traits)
+    alt = (
+        f"Histogram of {len(diagnosis)} matching weights, how many personas play how many roles, and how well they fit "
+        f"in each of {_count(len(panels.traits), 'trait')}. The fit is in the table below."
+    )
+    return Plot(name="matching", png=picture(2.9 + tall, draw), alt=alt)
+
+
+def _fit_bars(ax: Axes, panels: Panels) -> None:
+    """Draw two bars for each trait: probability of the respondent's level, and how often it is the likeliest."""
+    rows = np.arange(len(panels.traits))
+    ax.barh(rows - 0.19, panels.mean_probability, 0.36, color=HUMAN, label="mean probability of the person's own level")
+    ax.barh(rows + 0.19, panels.top_share, 0.36, color=SIMULATED, label="pairs in which it is the persona's likeliest")
+    ax.set_yticks(rows, [_label(trait, 28) for trait in panels.traits])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(0, 1)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderpad=0.2)
+
+
+def _margins_plot(diagnosis: Diagnosis) -> Plot:
+    rows = [(margin.trait, *row) for margin in diagnosis.margins for row in zip(*_sides(margin), strict=True)]
+    names = [f"{_label(trait, 20)}: {_label(level, 34)}" for trait, level, _, _ in rows]
+    shares = np.array([row[2:] for row in rows], dtype=np.float64)
+
+    def draw(figure: Figure) -> None:
+        ax, places = figure.subplots(), np.arange(len(rows))
+        ax.hlines(places, shares[:, 0], shares[:, 1], color=GREY, linewidth=2)
+        ax.plot(shares[:, 0], places, "o", color=HUMAN, label="people")
+        ax.plot(shares[:, 1], places, "D", color=SIMULATED, markersize=5, label="personas of the cast")
+        ax.set_yticks(places, names, fontsize=8)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_xlim(left=0)
+        ax.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        ax.grid(axis="y", color="#E5E7EB")
+        ax.set_axisbelow(True)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderpad=0.2)
+
+    alt = f"Shares of {_count(len(rows), 'level')} among the people and in the cast. They are in the table below."
+    return Plot(name="margins", png=picture(0.7 + 0.22 * len(rows), draw), alt=alt)
+
+
+def _sides(margin: TraitMargin) -> tuple[Sequence[Any], ...]:
+    return margin.levels, margin.humans, margin.cast
 
 
 def _weight_histogram(ax: Axes, weights: NDArray[np.float64]) -> None:

@@ -125,7 +125,7 @@ def test_columns_that_look_like_identifiers_are_left_out_unless_wanted(cli, tmp_
 def test_a_suggested_crosswalk_is_refused_until_it_is_reviewed_and_then_matches(cli, tmp_path):
     cli("humans", "draft", "town.sav", "--out", "town.yaml")
     cli("humans", "import", "town.sav", "--source", "town.yaml", "--out", "kept")
-    assert "has no crosswalk: draft one with --suggest" in cli("humans", "map", "kept", code=1)
+    assert "(`anthology-hub humans map --suggest FILE` drafts one)" in cli("humans", "map", "kept", code=1)
     assert "review each row" in cli("humans", "map", "kept", "--suggest", "cross.json")
     draft = json.loads((tmp_path / "cross.json").read_text())
     assert "has no row yet for gender 'Other'" in cli("humans", "map", "kept", "--crosswalk", "cross.json", code=1)

@@ -15,6 +15,7 @@ from anthology_hub import (
     Result,
     SimulateOptions,
     Survey,
+    diagnose,
     evaluate,
     match,
     open_model,
@@ -88,12 +89,16 @@ def baseline(humans, survey):
 
 @pytest.fixture(scope="module")
 def full(humans, survey, people, baseline, tmp_path_factory):
-    cast = match(people, humans.sample(20), method="greedy")
+    some = humans.sample(20)
+    cast = match(people, some, method="greedy")
     answers = simulate(cast, survey, open_model("scripted:uniform"))
     result = evaluate(answers, humans, options=QUICK)
     folder = tmp_path_factory.mktemp("full")
     rows = rank([result, baseline[2]])
-    path = write_report(result, folder, answers=answers, humans=humans, cast=cast, rows=rows, intro="Only a test.")
+    found = diagnose(people, some, cast)
+    path = write_report(
+        result, folder, answers=answers, humans=humans, diagnosis=found, rows=rows, intro="Only a test."
+    )
     return cast, answers, result, path
 
 
@@ -114,6 +119,7 @@ def test_plots_lie_beside_the_page_as_png(full):
         "answers.png",
         "correlations.png",
         "matching.png",
+        "margins.png",
     }
     for file in folder.glob("*.png"):
         assert file.read_bytes().startswith(b"\x89PNG\r\n")
@@ -161,9 +167,20 @@ def test_result_alone_is_enough_and_survives_json(baseline, tmp_path):
 
 
 def test_matching_is_not_applicable_to_a_baseline(baseline, humans, tmp_path):
-    cast, answers, result = baseline
-    words = Page(write_report(result, tmp_path, answers=answers, humans=humans, cast=cast)).words
+    _, answers, result = baseline
+    words = Page(write_report(result, tmp_path, answers=answers, humans=humans)).words
     assert "baseline without personas" in words and not (tmp_path / "matching.png").exists()
+
+
+def test_the_fit_and_the_margins_of_the_cast_stand_behind_their_pictures(full, people, humans):
+    cast, _, _, path = full
+    found, words = diagnose(people, humans.sample(20), cast), Page(path).words
+    assert len(found.agreement) == 6
+    for fit, margin in zip(found.agreement, found.margins, strict=True):
+        assert f"{fit.trait} {fit.mean_probability:.3f} {fit.top_share:.1%} {fit.pairs} {fit.zero}" in words
+        for level, *shares in zip(margin.levels, margin.humans, margin.cast, strict=True):
+            assert f"{level} {shares[0]:.1%} {shares[1]:.1%}" in words
+    assert "Fewer than 10 of the matched people have some level of age, " in words
 
 
 def test_undefined_figures_are_dashes_with_words(humans, survey, tmp_path):
@@ -243,9 +260,10 @@ def test_few_humans_behind_a_question_are_warned_of(baseline, tmp_path):
     assert f"Fewer than 10 humans answered {items[0]['question']}" in words
 
 
-def test_inputs_of_another_run_are_refused(full, baseline, humans, tmp_path):
+def test_inputs_of_another_run_are_refused(full, baseline, people, humans, tmp_path):
     result = full[2]
-    for given in ({"answers": baseline[1]}, {"cast": baseline[0]}, {"humans": humans.sample(50)}):
+    other = diagnose(people, humans.sample(9), match(people, humans.sample(9)))
+    for given in ({"answers": baseline[1]}, {"diagnosis": other}, {"humans": humans.sample(50)}):
         with pytest.raises(DataError, match="give"):
             write_report(result, tmp_path, **given)
     assert not list(tmp_path.iterdir())
