@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from anthology_hub.budget import plan, priced
+from anthology_hub.changes import numbers
 from anthology_hub.collection import Anthology
 from anthology_hub.console import Bars, json_option, print_json, seed_option
 from anthology_hub.errors import EmptyError, OptionError
 from anthology_hub.generation import REJECTED, REPORT, Generation, append, generate
 from anthology_hub.models import LanguageModel, open_model
 from anthology_hub.schema import Codebook
-from anthology_hub.screening import CHECKS, PRESETS, Critic
-from anthology_hub.steering import Quota, quota_for, read_quota
+from anthology_hub.screening import CHECKS, PRESETS, Critic, checks_of
+from anthology_hub.steering import Quota, quota_for, read_quota, read_target, steer
 from anthology_hub.styles import PRIMERS, STYLES, GenerateOptions, read_questions, style_of
-from anthology_hub.weighting import population
+from anthology_hub.weighting import Target, population
 
 FILE = click.Path(path_type=Path)
 COLLECTION = "collection"
@@ -35,6 +36,16 @@ COLLECTION = "collection"
     "--questions", type=FILE, help="Of the interview: one in each line, or JSON; ten known ones, if not given."
 )
 @click.option("--quota", "table", type=FILE, help="CSV with a column for each trait and `count`, of primed stories.")
+@click.option(
+    "--target",
+    type=FILE,
+    help="Of primed stories: JSON, trait -> level -> share; the codebook's population, if not given.",
+)
+@click.option(
+    "--effective",
+    type=float,
+    help="Of primed stories: go on, -n at most, until the pool, weighted to the target, has this effective size.",
+)
 @click.option("--codebook", help="A name or JSON file; the collection's, else anthology, if not given.")
 @seed_option
 @click.option(
@@ -64,6 +75,8 @@ def generate_command(
     model: str,
     n: int | None,
     table: Path | None,
+    target: Path | None,
+    effective: float | None,
     codebook: str | None,
     seed: int,
     critic_name: str | None,
@@ -87,11 +100,15 @@ def generate_command(
         raise OptionError("--append needs --collection: name the collection to add to")
     people = Anthology.load(known) if known else None
     book = people.codebook if people is not None and not codebook else Codebook.load(codebook or "anthology")
-    quota = _quota(told["style"], table, book, n, seed)
+    _check_collection(people if appended else None, book, release=release, name=name, licence=licence)
+    _check_steering(told["style"], n, effective, target=target, table=table, known=known)
+    aim = read_target(target, book) if target else None
+    quota = _quota(told["style"], table, book, n, seed, aim)
     n = n or len(quota)
     priced(0, 0, price_in, price_out)
     writer = open_model(model)
     options = _options(told, writer, quota, book, n)
+    checks_of(options.checks)
     critic = _critic(critic_name, model, writer)
     if dry_run:
         planned = plan(
@@ -103,27 +120,25 @@ def generate_command(
         else:
             click.echo("\n".join([*planned.lines(), *_cost(cost)]))
         return
-    with Bars(quiet=as_json) as bars:
-        made = generate(
-            writer,
-            n,
-            seed=seed,
-            options=options,
-            quota=quota,
-            codebook=book,
-            critic=critic,
-            collection=people,
-            folder=folder,
-            progress=bars.start("stories"),
-        )
+    how: dict[str, Any] = {"seed": seed, "options": options, "codebook": book, "critic": critic, "folder": folder}
+    steered = None
+    if effective is not None:
+        steered = steer(writer, aim or population(book), n_effective=effective, at_most=n, **how)
+        made = steered.generation
+    else:
+        with Bars(quiet=as_json) as bars:
+            made = generate(writer, n, quota=quota, collection=people, progress=bars.start("stories"), **how)
     place = _save(made, folder / COLLECTION, people if appended else None, release=release, name=name, licence=licence)
     report = made.report
     cost = priced(report.prompt_tokens + report.critic_tokens, report.reply_tokens, price_in, price_out)
     if as_json:
-        print_json({**report.to_dict(), "cost": cost, "run": str(folder), "collection": str(place) if place else None})
+        path = {"rounds": [asdict(one) for one in steered.path], "reached": steered.reached} if steered else {}
+        where = {"run": str(folder), "collection": str(place) if place else None}
+        print_json({**report.to_dict(), "cost": cost, **where, **path})
     else:
-        click.echo("\n".join([*report.lines(), *_cost(cost)]))
-        click.echo(f"every draft: {folder}; what was rejected, and why: {folder / REJECTED}; report: {folder / REPORT}")
+        click.echo("\n".join([*report.lines(), *_cost(cost), *(steered.lines() if steered else ())]))
+        each = folder / "round-*" if steered else folder
+        click.echo(f"every draft: {each}; what was rejected, and why: {each / REJECTED}; report: {each / REPORT}")
     if place is None:
         raise EmptyError(
             f"no story of {n} was kept: see {folder / REJECTED}, and give another --check, more --tries or another "
@@ -133,7 +148,41 @@ def generate_command(
         click.echo(f"{Anthology.load(place)} in {place}")
 
 
-def _quota(style: str, table: Path | None, book: Codebook, n: int | None, seed: int) -> Quota:
+def _check_collection(
+    people: Anthology | None, book: Codebook, *, release: str | None, name: str, licence: str
+) -> None:
+    """Refuse before anything is asked what could not be saved after it."""
+    if not (name.strip() and licence.strip()):
+        raise OptionError(f"a collection needs a name and a licence, got {name!r} and {licence!r}: give both")
+    wanted = numbers(release) if release else None
+    if people is None:
+        return
+    if [(t.name, t.levels) for t in book.traits] != [(t.name, t.levels) for t in people.codebook.traits]:
+        raise OptionError("--append keeps the traits of the collection: leave out --codebook, or --append")
+    known = people.identity.rpartition("@")[2].partition("#")[0]
+    major, minor, _ = numbers(known)
+    if wanted and wanted[:2] <= (major, minor):
+        raise OptionError(f"{release} does not follow {known}: give {major}.{minor + 1}.0 or higher")
+
+
+def _check_steering(
+    style: str,
+    n: int | None,
+    effective: float | None,
+    *,
+    target: Path | None,
+    table: Path | None,
+    known: str | None,
+) -> None:
+    if (target or effective is not None) and (style != "primed" or table or n is None):
+        raise OptionError("--target and --effective go with --style primed and -n, and without --quota")
+    if effective is not None and known:
+        raise OptionError("--effective makes a pool of its own: leave out --collection, or append the pool later")
+    if effective is not None and n is not None and not 1 <= effective <= n:
+        raise OptionError(f"--effective must be between 1 and -n, which is {n}, got {effective:g}")
+
+
+def _quota(style: str, table: Path | None, book: Codebook, n: int | None, seed: int, aim: Target | None) -> Quota:
     if n is not None and n < 1:
         raise OptionError(f"-n must be at least 1, got {n}")
     if style != "primed":
@@ -144,7 +193,7 @@ def _quota(style: str, table: Path | None, book: Codebook, n: int | None, seed: 
         return read_quota(table, book, n)
     if n is None:
         raise OptionError("style 'primed' needs -n or --quota: say how many, or for whom")
-    return quota_for(population(book), book, n, seed=seed)
+    return quota_for(aim or population(book), book, n, seed=seed)
 
 
 def _options(told: dict[str, Any], writer: LanguageModel, quota: Quota, book: Codebook, n: int) -> GenerateOptions:

@@ -21,12 +21,12 @@ import numpy as np
 
 from anthology_hub.collection import GENERATION, Anthology
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.generation import Generation, generate
+from anthology_hub.generation import Generation, Report, generate
 from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel
 from anthology_hub.prompts import derive_seed
 from anthology_hub.runs import as_json
-from anthology_hub.schema import Codebook, Trait
+from anthology_hub.schema import Codebook, Trait, read_json
 from anthology_hub.styles import GenerateOptions
 from anthology_hub.weighting import Raking, Target, rake, target_shares, traits_in
 
@@ -42,6 +42,8 @@ Quota = tuple[Mapping[str, str], ...]
 Annotate = Callable[[Sequence[str]], Mapping[str, "NDArray[np.float64]"]]
 """From backstories to trait -> probability of each level, shape (backstories, levels); NaN rows are not known."""
 STEERING = "steering.json"
+MOST_STORIES = 10_000_000
+"""Most stories that the counts of a table may ask for."""
 
 
 # -- quotas ----------------------------------------------------------------------------------------------------------
@@ -76,25 +78,59 @@ def read_quota(path: str | Path, codebook: Codebook, n: int | None = None) -> Qu
         DataError: If there are no rows, no traits or no counts; the message names the line.
         UnknownNameError: If a trait or level does not exist.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the quota {path} cannot be read: {error}; give a CSV file") from error
-    if not rows or "count" not in rows[0] or len(rows[0]) < 2:
-        raise DataError(f"the quota {path} needs rows, a column `count` and one for each trait, got {list(rows[:1])}")
+    columns, rows = _table(path)
+    if not rows or "count" not in columns or len(columns) < 2:
+        told = [row for _, row in rows[:1]]
+        raise DataError(f"the quota {path} needs rows, a column `count` and one for each trait, got {told}")
+    if twice := [name for name, times in Counter(columns).items() if times > 1]:
+        raise DataError(f"the quota {path} names the column {twice[0]!r} twice: leave one of them out")
     cells, counts = [], []
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
+        if None in row:
+            raise DataError(f"{path}, line {line}: there are more cells than columns, {row}")
         counts.append(_count(row["count"], f"{path}, line {line}"))
         cells.append({name: level for name, level in row.items() if name != "count" and level})
-    if not sum(counts):
+    total = sum(counts)
+    if not total:
         raise DataError(f"the quota {path} asks for nobody: all counts are 0")
+    if n is None and total > MOST_STORIES:
+        raise DataError(
+            f"the quota {path} asks for {total:,} stories, allowed are {MOST_STORIES:,}: say how many to share out"
+        )
     return quota_of(cells, codebook, counts=counts if n is None else apportion(counts, n))
+
+
+def read_target(path: str | Path, codebook: Codebook) -> Target:
+    """Read the target of a JSON file: trait -> level -> share.
+
+    Raises:
+        DataError: If the file cannot be read, or holds something else.
+        OptionError: If the shares of a trait are no distribution.
+        UnknownNameError: If a trait or level does not exist.
+    """
+    value: Mapping[Any, Mapping[str, float]] = read_json(Path(path))
+    for name, shares in value.items():
+        if not isinstance(shares, Mapping) or not all(isinstance(share, int | float) for share in shares.values()):
+            raise DataError(f"{path}, {name!r}: give the share of each level, as {{'South': 0.4}}, got {shares!r:.200}")
+    target_shares(value, codebook)
+    return value
+
+
+def _table(path: str | Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file, and its rows with the number of the line where each ends."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            return reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"the quota {path} cannot be read: {error}; give a CSV file") from error
 
 
 def _count(told: str | None, where: str) -> int:
     if told is None or not told.strip().isdecimal():
         raise DataError(f"{where}: the count must be a whole number, got {told!r}")
+    if len(told.strip()) > 15:
+        raise DataError(f"{where}: the count must have 15 digits at most, got {told.strip()[:20]}...")
     return int(told)
 
 
@@ -150,17 +186,33 @@ def quota_for(target: Target, codebook: Codebook, n: int, *, seed: int = 0) -> Q
 
 
 def _dealt(wanted: Mapping[Any, NDArray[np.float64]], codebook: Codebook, n: int, *, seed: int) -> Quota:
-    """Deal out levels by margins; a trait that several margins name gets the levels of the first."""
-    quota: list[dict[str, str]] = [{} for _ in range(n)]
-    for key, shares in wanted.items():
+    """Deal out levels by margins, joint ones first; what a story has of a margin already, it keeps."""
+    quota: list[dict[str, int]] = [{} for _ in range(n)]
+    for key in sorted(wanted, key=lambda key: isinstance(key, str)):
         names = (key,) if isinstance(key, str) else key
-        counts = apportion(shares.ravel().tolist(), n)
-        cells = [cell for cell, k in zip(np.ndindex(shares.shape), counts, strict=True) for _ in range(k)]
-        random.Random(derive_seed(seed, "quota", *names)).shuffle(cells)
+        drawn = random.Random(derive_seed(seed, "quota", *names))
+        if any(name in one for one in quota for name in names):
+            cells = _fitting(wanted[key], [[one.get(name) for name in names] for one in quota], drawn)
+        else:
+            counts = apportion(wanted[key].ravel().tolist(), n)
+            cells = [cell for cell, k in zip(np.ndindex(wanted[key].shape), counts, strict=True) for _ in range(k)]
+            drawn.shuffle(cells)
         for one, cell in zip(quota, cells, strict=True):
-            for name, code in zip(names, cell, strict=True):
-                one.setdefault(name, codebook.trait(name).levels[code])
-    return tuple(quota)
+            one.update(zip(names, cell, strict=True))
+    return tuple({name: codebook.trait(name).levels[code] for name, code in one.items()} for one in quota)
+
+
+def _fitting(
+    shares: NDArray[np.float64], known: Sequence[Sequence[int | None]], drawn: random.Random
+) -> list[tuple[int, ...]]:
+    """Give each story, in an order drawn, the cell that lacks most among those that fit what it has; ties are drawn."""
+    lacking = {cell: float(shares[cell]) / float(shares.sum()) * len(known) for cell in np.ndindex(shares.shape)}
+    found: list[tuple[int, ...]] = [()] * len(known)
+    for at in drawn.sample(range(len(known)), len(known)):
+        fitting = [cell for cell in lacking if all(k in (None, code) for k, code in zip(known[at], cell, strict=True))]
+        found[at] = max(fitting, key=lambda cell: (round(lacking[cell], 9), drawn.random()))
+        lacking[found[at]] -= 1
+    return found
 
 
 # -- steering --------------------------------------------------------------------------------------------------------
@@ -200,8 +252,10 @@ class Steered:
 
     @property
     def generation(self) -> Generation:
-        """All rounds as one, with the provenance of the first; its report is that of the last round."""
-        return replace(self.rounds[-1], records=self.records, provenance=self.rounds[0].provenance)
+        """All rounds as one, with the provenance of the first; stories are numbered within their round."""
+        rejected = tuple(row for generation in self.rounds for row in generation.rejected)
+        report = Report.of_all([generation.report for generation in self.rounds])
+        return replace(self.rounds[0], records=self.records, report=report, rejected=rejected)
 
     def lines(self) -> list[str]:
         """Return the path as lines to read."""

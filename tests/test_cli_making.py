@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from anthology_hub import Anthology, cli_making
+from anthology_hub.cli import main
 from anthology_hub.cli_making import generate_command
 from anthology_hub.errors import AnthologyError, EmptyError
 from anthology_hub.models.scripted import ScriptedModel
@@ -151,11 +152,75 @@ def test_nothing_kept_is_an_error_that_says_where_the_reasons_are(cli, tmp_path)
         (["new", "-n", "2", "--style", "primed"], "the codebook 'anthology' has no population shares"),
         (["new", "-n", "2", "--append"], "--append needs --collection"),
         (["new", "-n", "2", "--check", "word"], "unknown check 'word': did you mean 'words'?"),
+        (["new", "-n", "2", "--check", "word", "--dry-run"], "unknown check 'word': did you mean 'words'?"),
+        (["new", "-n", "2", "--release", "first"], "the release must be 'major.minor.patch' as '1.0.0', got 'first'"),
+        (["new", "-n", "2", "--name", " "], "a collection needs a name and a licence, got ' ' and 'other'"),
+        (
+            ["new", "-n", "2", "--collection", "starter", "--append", "--release", "1.1.7"],
+            "1.1.7 does not follow 1.1.0: give 1.2.0 or higher",
+        ),
+        (
+            ["new", "-n", "2", "--collection", "starter", "--append", "--codebook", "anthology"],
+            "--append keeps the traits of the collection: leave out --codebook",
+        ),
+        (["new", "-n", "2", "--effective", "2"], "--target and --effective go with --style primed and -n"),
+        (["new", "--style", "primed", "--effective", "2"], "--target and --effective go with --style primed and -n"),
+        (
+            ["new", "--style", "primed", "-n", "9", "--effective", "2", "--collection", "starter"],
+            "--effective makes a pool of its own",
+        ),
+        (["new", "--style", "primed", "-n", "9", "--effective", "20"], "--effective must be between 1 and -n"),
+        (["new", "--style", "primed", "-n", "9", "--target", "no.json"], "no.json"),
+        (["new", "--style", "primed", "-n", "9", "--target", "bad.json"], "give the share of each level"),
         (["new", "-n", "2", "--price-in", "-1"], "prices for a million tokens must be 0 or more, got -1 and 0"),
     ],
 )
-def test_wrong_options_are_told_before_anything_is_asked(cli, models, arguments, said):
+def test_wrong_options_are_told_before_anything_is_asked(cli, models, arguments, said, tmp_path):
+    (tmp_path / "bad.json").write_text('{"region": ["South"]}')
     with pytest.raises(AnthologyError) as caught:
         cli(*arguments)
     assert said in str(caught.value)
     assert sum(model.asked for model in models.values()) == 0
+
+
+def test_rounds_go_on_until_the_pool_has_the_effective_size_that_is_wanted(cli, models, tmp_path):
+    (tmp_path / "target.json").write_text(json.dumps({"region": {"South": 0.75, "West": 0.25}}))
+    steering = ("--style", "primed", "--target", "target.json", "--effective", "60", "-n", "400", *CHECKS)
+    told = json.loads(cli("new", *steering, "--json"))
+    people = Anthology.load(tmp_path / "new" / "collection")
+    assert told["reached"] and len(told["rounds"]) == 2 and told["rounds"][-1]["n_effective"] >= 60
+    assert told["kept"] == len(people) == told["rounds"][-1]["pool"] <= 100
+    assert sum(told["rejected"].values()) + told["accepted"] == told["tried"]
+    asked = models["local:smollm2"].asked
+    shown = cli("new", *steering)
+    assert models["local:smollm2"].asked == 0 < asked and "target reached" in shown
+    assert "what was rejected, and why: new/round-*/rejected.parquet" in shown
+
+
+def test_a_target_gives_the_quota_of_primed_stories(cli, tmp_path):
+    (tmp_path / "target.json").write_text(json.dumps({"region": {"South": 0.75, "West": 0.25}}))
+    cli("new", "--style", "primed", "--target", "target.json", "-n", "8", *CHECKS)
+    made = Anthology.load(tmp_path / "new" / "collection").to_dataset()["generation"]
+    primed = [json.loads(row)["primed"] for row in made]
+    assert sorted(row["region"] for row in primed) == ["South"] * 6 + ["West"] * 2
+
+
+@pytest.mark.slow
+def test_the_embedded_model_writes_twenty_stories_that_are_then_annotated_and_judged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        done = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    short = ("--no-preamble", "--max-tokens", "20", "--check", "words:least=5", "--batch-size", "20")
+    told = json.loads(call("generate", "new", "--model", "local:smollm2", "-n", "20", *short, "--json"))
+    assert told["kept"] + told["given_up"] == 20 and told["kept"] >= 15
+    people = Anthology.load(tmp_path / "new" / "collection")
+    assert len(people) == told["kept"]
+    assert set(people.to_dataset()["generator"][:]) == {"HuggingFaceTB/SmolLM2-135M-Instruct-Q4_1"}
+    asked = ("--collection", "new/collection", "--model", "local:smollm2", "--method", "logprob", "--trait", "gender")
+    call("annotate", "judged", *asked)
+    probs = Anthology.load(tmp_path / "judged").distribution("gender")
+    assert probs.shape == (told["kept"], 3) and probs.sum(axis=1) == pytest.approx(1, abs=1e-5)

@@ -43,6 +43,9 @@ def test_a_table_says_how_many_stories_have_which_traits(tmp_path):
         {"region": "West"},
     )
     assert Counter(cell["region"] for cell in read_quota(tmp_path / "q.csv", BOOK, 9)) == {"South": 6, "West": 3}
+    # Counts of a census are more than anybody would generate, but can be shared out.
+    (tmp_path / "q.csv").write_text("region,count\nSouth,126000000\nWest,63000000\n")
+    assert Counter(cell["region"] for cell in read_quota(tmp_path / "q.csv", BOOK, 9)) == {"South": 6, "West": 3}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,15 @@ def test_a_table_says_how_many_stories_have_which_traits(tmp_path):
         ("region,count\nSouth,1\nWest,two\n", DataError, "line 3: the count must be a whole number, got 'two'"),
         ("region,count\nSouth\n", DataError, "line 2: the count must be a whole number, got None"),
         ("region,count\nSouth,0\n", DataError, "asks for nobody: all counts are 0"),
+        ("region,count\nSouth,1\n\n\nWest,two\n", DataError, "line 5: the count must be a whole number, got 'two'"),
+        ("region,count\nSouth,1,West\n", DataError, "line 2: there are more cells than columns"),
+        ("region,region,count\nSouth,West,1\n", DataError, "names the column 'region' twice"),
+        (
+            f"region,count\nSouth,{'9' * 5000}\n",
+            DataError,
+            "line 2: the count must have 15 digits at most, got 99999999999999999999...",
+        ),
+        ("region,count\nSouth,9999999\nWest,2\n", DataError, "asks for 10,000,001 stories, allowed are 10,000,000"),
         ("region\nSouth\n", DataError, "needs rows, a column `count` and one for each trait"),
         ("", DataError, "needs rows"),
     ],
@@ -95,6 +107,23 @@ def test_joint_shares_are_kept_together():
     target = {("gender", "region"): {("Male", "South"): 0.5, ("Female", "West"): 0.5}, "age": {"65+": 1.0}}
     cells = Counter((cell["gender"], cell["region"], cell["age"]) for cell in quota_for(target, BOOK, 10))
     assert cells == {("Male", "South", "65+"): 5, ("Female", "West", "65+"): 5}
+
+
+def test_margins_that_share_a_trait_are_kept_together():
+    joint = {("Male", "South"): 0.5, ("Female", "West"): 0.5}
+    target = {"gender": {"Male": 0.5, "Female": 0.5}, ("gender", "region"): joint}
+    cells = Counter((cell["gender"], cell["region"]) for cell in quota_for(target, BOOK, 20))
+    assert cells == {("Male", "South"): 10, ("Female", "West"): 10}
+    chained = {("gender", "age"): {("Male", "18-29"): 0.7, ("Female", "65+"): 0.3}, **target}
+    quota = quota_for({**chained, "gender": {"Male": 0.7, "Female": 0.3},
+                       ("gender", "region"): {("Male", "South"): 0.6, ("Male", "West"): 0.1, ("Female", "West"): 0.3}},
+                      BOOK, 20)  # fmt: skip
+    assert Counter((cell["gender"], cell["age"]) for cell in quota) == {("Male", "18-29"): 14, ("Female", "65+"): 6}
+    assert Counter((cell["gender"], cell["region"]) for cell in quota) == {
+        ("Male", "South"): 12,
+        ("Male", "West"): 2,
+        ("Female", "West"): 6,
+    }
 
 
 def test_a_quota_names_levels_of_the_codebook():
@@ -178,6 +207,21 @@ def test_a_pool_has_no_story_twice():
     pool = steer(model, target, n_effective=9, at_most=9, batch=3, options=PRIMED)
     assert len({record["backstory"] for record in pool.records}) == len(pool.records) == 9
     assert sum(generation.report.rejected.get("duplicate", 0) for generation in pool.rounds) > 0
+
+
+def test_a_steered_pool_reports_all_of_its_rounds():
+    def rule(prompt, seed):
+        return seed % 3 > 0
+
+    pool = steer(writer(rule), TARGET, n_effective=20, at_most=100, batch=8, options=PRIMED)
+    report, rounds = pool.generation.report, [one.report for one in pool.rounds]
+    assert len(rounds) == 3 and report.kept == len(pool.records) == 24
+    assert (report.tried, report.accepted) == (24 + sum(one.rejected["empty"] for one in rounds), 24)
+    assert report.rejected == {"empty": report.tried - 24}
+    assert report.variants == {"bio": (report.tried, 24)}
+    assert report.seconds == pytest.approx(sum(one.seconds for one in rounds))
+    assert len(pool.generation.rejected) == report.tried - 24
+    assert f"{report.tried} drafts, 24 accepted" in pool.generation.card.made
 
 
 def test_nothing_kept_is_told():
