@@ -561,7 +561,8 @@ class _Group:
         size, texts = self.job.options.batch_size, list[str]()
         for start in range(0, len(asked), size):
             texts += model.complete(asked[start : start + size], sampling, seeds=seeds[start : start + size])
-        return texts
+        # A lone surrogate, which a server's JSON may hold, can be stored in no table.
+        return [text.encode(errors="replace").decode() for text in texts]
 
     def _seed(self, key: Key, *what: object) -> int:
         return derive_seed(self.job.seed, *key, *what)

@@ -100,7 +100,9 @@ class Calibration:
     """How well a collection was annotated, trait by trait."""
 
     annotator: str
+    """Who annotated what is judged; of several, all."""
     method: str
+    """All that were used, joined by `+`."""
     collection: str
     """Whose labels are taken for the truth."""
     n: int
@@ -169,10 +171,10 @@ def check(
         )
     common = sorted(set(people.ids) & set(annotated.ids))
     found = [_judge(people.codebook.trait(name), common, theirs, ours, seed) for name in traits or fit]
-    some = next(iter(ours.values()))
+    judges = [ours[key] for key in both if key[1] in (traits or fit)]
     return Calibration(
-        annotator=str(some["annotator"]),
-        method="+".join(sorted({row["method"] for row in ours.values()})),
+        annotator=" and ".join(sorted({str(row["annotator"]) for row in judges})),
+        method="+".join(sorted({row["method"] for row in judges})),
         collection=people.identity,
         n=len(common),
         traits=tuple(found),

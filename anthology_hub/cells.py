@@ -11,7 +11,19 @@ import numpy as np
 
 from anthology_hub.errors import RunError
 from anthology_hub.runs import ANEW, RunFolder
-from anthology_hub.schema import FAILED, MISSING, NUMBER, SKIPPED, TEXT, Answers, Question, Survey
+from anthology_hub.schema import (
+    ANSWERED,
+    CHOICE,
+    FAILED,
+    MISSING,
+    NUMBER,
+    SKIPPED,
+    STATUSES,
+    TEXT,
+    Answers,
+    Question,
+    Survey,
+)
 
 if TYPE_CHECKING:
     from anthology_hub.replies import Value
@@ -68,16 +80,37 @@ def read_cells(store: RunFolder, survey: Survey, n: int) -> dict[tuple[int, str]
     Raises:
         RunError: If a part is broken, or is of another run.
     """
-    cells = {}
+    cells, asked = {}, {question.key: question for question in survey.questions}
     for file, rows in store.read(PARTS):
         try:
             part = [Cell(**{**row, "probs": tuple(row["probs"])}) for row in rows]
-        except (TypeError, KeyError) as error:
+            strange = [c for c in part if c.question not in asked or not 0 <= c.role < n]
+            unsound = [] if strange else [c for c in part if not _sound(asked[c.question], c)]
+        except (TypeError, KeyError, ValueError) as error:
             raise RunError(f"{file} is broken ({error}): {ANEW}") from error
-        if strange := [c for c in part if c.question not in survey.keys or not 0 <= c.role < n]:
+        if strange:
             raise RunError(f"{file} holds an answer to {strange[0].question!r} that this run does not ask")
+        if unsound:
+            raise RunError(f"{file} is broken (it holds what is no answer to {unsound[0].question!r}): {ANEW}")
         cells.update({(cell.role, cell.question): cell for cell in part})
     return cells
+
+
+def _sound(question: Question, cell: Cell) -> bool:
+    """Whether a run could have written a cell."""
+    options = range(len(question.options))
+    value, answered = value_of(question, cell), cell.status == ANSWERED
+    chosen = answered and question.kind == CHOICE
+    places = value if isinstance(value, tuple) else ()
+    return (
+        cell.status in STATUSES
+        and (cell.pick in options if chosen else cell.pick == MISSING)
+        and (value is not None) == (answered and not chosen)
+        and all(at in options for at in places)
+        and len(cell.probs) in (0, len(options))
+        and all(isinstance(text, str) for text in (cell.raw, cell.answer))
+        and cell.tries >= MISSING
+    )
 
 
 def cell_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -117,7 +150,7 @@ def assemble(
     """
     shape = (len(seats), len(survey.questions))
     most = max(len(question.options) for question in survey.questions)
-    picks, tries = np.full(shape, MISSING, dtype=np.int16), np.full(shape, MISSING, dtype=np.int16)
+    picks, tries = np.full(shape, MISSING, dtype=np.int16), np.full(shape, MISSING, dtype=np.int32)
     probs, mass = np.full((*shape, most), np.nan, dtype=np.float32), np.full(shape, np.nan, dtype=np.float32)
     statuses, raw = np.full(shape, FAILED, dtype="U12"), np.full(shape, "", dtype=object)
     values, gap = np.full(shape, None, dtype=object), np.full(shape, np.nan, dtype=np.float32)

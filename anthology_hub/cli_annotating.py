@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from anthology_hub.annotation import METHODS, STOPS, Annotated, AnnotateOptions, annotate, plan_annotation
+from anthology_hub.annotation import (
+    METHODS,
+    SAMPLED,
+    STOPS,
+    Annotated,
+    AnnotateOptions,
+    annotate,
+    plan_annotation,
+)
 from anthology_hub.calibration import Calibration, check
 from anthology_hub.calibration_report import write_calibration
 from anthology_hub.collection import Anthology
@@ -25,8 +34,10 @@ from anthology_hub.console import (
 from anthology_hub.errors import OptionError
 from anthology_hub.models import open_model
 from anthology_hub.quickstart import MODEL
+from anthology_hub.release import MANIFEST
 from anthology_hub.report import check_extras
 from anthology_hub.schema import Codebook
+from anthology_hub.trait_replies import LOCATED
 
 FOLDER = click.Path(path_type=Path)
 
@@ -74,8 +85,10 @@ def annotate_command(
         raise OptionError("--report is the page of a check: add --check")
     if report:
         check_extras()
+    _check_places(out, given["folder"], report)
+    _check_method(given)
     people = load_people(collection, revision, conditions)
-    people = people.sample(size, seed=given["seed"]) if size else people
+    people = people if size is None else people.sample(size, seed=given["seed"])
     if dry_run:
         _show_plan(people, given, as_json)
         return
@@ -94,6 +107,29 @@ def annotate_command(
     for line in (page and f"Report: {page}", saved and f"{saved.identity} in {out}"):
         if line:
             click.echo(line)
+
+
+def _check_places(out: Path | None, run: Path | None, report: Path | None) -> None:
+    """Refuse before anything is asked what could not be written after it."""
+    if report and report.is_file():
+        raise OptionError(f"{report} is a file: give a folder for the page")
+    if out is None:
+        return
+    if out.is_file():
+        raise OptionError(f"{out} is a file: give a new folder")
+    if run and out.resolve() in (run.resolve(), *run.resolve().parents):
+        raise OptionError(f"the run folder {run} is within {out}: give a folder of its own")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise OptionError(f"{out} holds what is no part of a collection: give a new folder")
+
+
+def _check_method(given: Mapping[str, Any]) -> None:
+    """Refuse options that the method would pass over."""
+    method = given["method"]
+    if (given["locate"] or given["locator"]) and method not in ("paper", LOCATED):
+        raise OptionError(f"--locate and --locator are of the methods paper, located, got {method!r}: leave them out")
+    if given["stop"] and method not in ("paper", SAMPLED):
+        raise OptionError(f"--stop is of the methods paper, sampled, got {method!r}: leave it out")
 
 
 def _arguments(given: dict[str, Any]) -> dict[str, Any]:

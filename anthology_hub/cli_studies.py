@@ -60,7 +60,15 @@ def reproduce_command(
     opened = open_model(model)
     if dry_run:
         planned = plan_reproduction(
-            known, respondents, opened, people=people, n=size, seed=seed, append=append, options=options
+            known,
+            respondents,
+            opened,
+            people=people,
+            writer=open_model(writer) if writer else None,
+            n=size,
+            seed=seed,
+            append=append,
+            options=options,
         )
         _print_plan(planned, as_json)
         return
@@ -95,5 +103,5 @@ def _print_plan(planned: dict[str, SimulationPlan | str], as_json: bool) -> None
         return
     for name, plan in planned.items():
         click.echo(name)
-        for line in ["not run: " + plan] if isinstance(plan, str) else plan.lines():
+        for line in ["no count: " + plan] if isinstance(plan, str) else plan.lines():
             click.echo(f"  {line}")

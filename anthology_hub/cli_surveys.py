@@ -14,7 +14,7 @@ from anthology_hub.errors import OptionError
 from anthology_hub.prompts import LETTERS
 from anthology_hub.questionnaires import KINDS, check_survey, read_survey, write_survey
 from anthology_hub.questionnaires.checks import ERROR, SCHEMA
-from anthology_hub.schema import Condition, Question, Survey
+from anthology_hub.schema import CHOICE, Condition, Question, Survey
 
 kind_option = click.option(
     "--kind", type=click.Choice(KINDS), help="Kind of file; told by its ending and content, if not given."
@@ -106,16 +106,31 @@ def _shown(survey: Survey) -> Iterator[str]:
         yield f"\n{survey.preamble}"
     questions = {question.key: question for question in survey.questions}
     for question in survey.questions:
-        marks = [mark for mark, there in (("no order", not question.ordinal), ("reversed", question.reverse)) if there]
+        marks = list(_marks(question))
         yield f"\n{question.key}" + (f" ({', '.join(marks)})" if marks else "")
         if question.ask_if:
             yield f"  Asked if {_said(question.ask_if, questions)}"
         yield "\n".join(f"  {row}" for row in question.text.splitlines())
         for at, (code, text) in enumerate(zip(question.codes, question.options, strict=True)):
             letter = LETTERS[at] if at < len(LETTERS) else "-"
-            yield f"    ({letter}) {text}  [{code}]"
+            yield f"    ({letter}) {text}  [{code}]" + (", with no other" if code in question.exclusive else "")
     for name, items in survey.scales.items():
         yield f"\nScale {name}: {', '.join(items)}"
+
+
+def _marks(question: Question) -> Iterator[str]:
+    if question.kind != CHOICE:
+        yield question.kind
+    limits = {"from": question.low, "to": question.high, "at least": question.least, "at most": question.most}
+    for word, limit in limits.items():
+        if limit is not None:
+            yield f"{word} {limit:g}"
+    if question.unit:
+        yield f"in {question.unit}"
+    if question.kind == CHOICE and not question.ordinal:
+        yield "no order"
+    if question.reverse:
+        yield "reversed"
 
 
 def _said(condition: Condition, questions: dict[str, Question]) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, islice
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ GENERATION = "generation"
 """Column of personas that were generated here: how, as JSON. Collections without such personas do not have it."""
 BATCH = 10_000
 """Records that are made into rows of a table at once."""
+ROUNDING = 1e-4
+"""How far probabilities may be from a sum of 1."""
 CONFIDENCE = 0.5
 """A trait column holds the top level only where its probability is at least this; else it is null."""
 
@@ -167,12 +170,13 @@ class Anthology:
         Nothing is written: see `save`.
 
         Args:
-            rows: Annotations as in the table: persona_id, trait, levels, probs, method, and if wanted n_samples,
+            rows: Annotations as in the table: persona_id, trait, levels, probs, and if wanted method, n_samples,
                 n_refused, n_noncompliant, n_ambiguous, mass, annotator, annotator_revision, evidence.
             traits: The traits that they are about.
 
         Raises:
-            DataError: If a row is of nobody here, or its levels are not those of the trait.
+            DataError: If a row is of nobody here or doubled, its levels are not those of the trait, its probabilities
+                are none, or its evidence is not in the text.
         """
         old = self._edition()
         store = _annotated(old, list(rows), traits)
@@ -749,7 +753,7 @@ def _annotation(
         raise DataError(f"{name} must be a level or {{level: probability}}, got {value!r}: leave it out if not known")
     for level in shares:
         trait.code(level)
-    if min(shares.values(), default=0) < 0 or not abs(sum(shares.values()) - 1) <= 1e-4:
+    if not _are_shares(shares.values(), len(shares)):
         raise DataError(f"the probabilities of {name} must be 0 or more and sum to 1, got {shares}")
     quote = row.get("evidence", {}).get(name)
     if quote is not None and quote not in text:
@@ -828,12 +832,32 @@ def _check_annotations(store: Release, rows: Sequence[Mapping[str, Any]], traits
     levels = {trait.name: trait.levels for trait in traits}
     if taken := sorted(set(levels) & set(_persona_schema(replace(store.codebook, traits=())).names)):
         raise DataError(f"traits cannot be named like columns of the personas: rename {', '.join(taken)}")
+    texts = store.personas.column("backstory")
+    told: set[tuple[str, str]] = set()
     for row in rows:
-        if row["persona_id"] not in store.row_of:
-            raise DataError(f"an annotation is of the persona {row['persona_id']}, who is not in this view: leave out")
-        if tuple(row["levels"]) != levels.get(row["trait"]):
-            raise DataError(f"an annotation of {row['trait']} has the levels {row['levels']}; the trait has "
-                            f"{levels.get(row['trait'])}: give the trait as well, with these levels")  # fmt: skip
+        if absent := [name for name in ("persona_id", "trait", "levels", "probs") if row.get(name) is None]:
+            raise DataError(f"an annotation has no {', '.join(absent)}, got {dict(row)!r:.200}: give each")
+        persona_id, name, quote = row["persona_id"], row["trait"], row.get("evidence")
+        if persona_id not in store.row_of:
+            raise DataError(f"an annotation is of the persona {persona_id}, who is not in this view: leave out")
+        if tuple(row["levels"]) != levels.get(name):
+            raise DataError(f"an annotation of {name} has the levels {row['levels']}; the trait has "
+                            f"{levels.get(name)}: give the trait as well, with these levels")  # fmt: skip
+        if not _are_shares(row["probs"], len(row["levels"])):
+            raise DataError(
+                f"the probabilities of {name} of {persona_id} must be {len(row['levels'])} numbers, 0 or more, that "
+                f"sum to 1, got {row['probs']}"
+            )
+        if (persona_id, name) in told:
+            raise DataError(f"{persona_id} has two annotations of {name}: keep one of them")
+        if quote is not None and quote not in texts[store.row_of[persona_id]].as_py():
+            raise DataError(f"the evidence for {name} is not in the backstory of {persona_id}: {quote!r}")
+        told.add((persona_id, name))
+
+
+def _are_shares(values: Collection[object], n: int) -> bool:
+    numbers = [float(value) for value in values if isinstance(value, Real)]
+    return len(values) == len(numbers) == n and min(numbers, default=0) >= 0 and abs(sum(numbers) - 1) <= ROUNDING
 
 
 def _with_traits(codebook: Codebook, traits: Sequence[Trait]) -> Codebook:

@@ -81,6 +81,20 @@ class Report:
     seconds: float
     """Asking and screening, over all calls on the run folder."""
 
+    @classmethod
+    def of_all(cls, reports: Sequence[Report]) -> Report:
+        """Return the sum of reports, at least one."""
+        told = [asdict(report) for report in reports]
+        sums = {name: sum(one[name] for one in told) for name in told[0] if isinstance(told[0][name], int | float)}
+        variants = sorted({name for report in reports for name in report.variants})
+        asked = {name: [report.variants.get(name, (0, 0)) for report in reports] for name in variants}
+        return cls(
+            **sums,
+            rejected=_most_first(sum((Counter(report.rejected) for report in reports), Counter())),
+            variants={name: (sum(n for n, _ in pairs), sum(a for _, a in pairs)) for name, pairs in asked.items()},
+            preamble=(sum(report.preamble[0] for report in reports), sum(report.preamble[1] for report in reports)),
+        )
+
     @property
     def acceptance(self) -> float:
         """Share of drafts that were accepted, 0 to 1; 0 if none was tried."""
@@ -390,7 +404,8 @@ class _Run:
         prompts = [self.style.prompt(one.story, one.turns) for one in group]
         seeds = [derive_seed(self.seed, *one.key) for one in group]
         texts = self.model.complete(prompts, self.style.sampling(group[0].step), seeds=seeds)
-        drafts = self._screened(group, prompts, [text.strip() for text in texts])
+        # A lone surrogate, which a server's JSON may hold, can neither be hashed nor stored.
+        drafts = self._screened(group, prompts, [text.encode(errors="replace").decode().strip() for text in texts])
         for one, draft in zip(group, drafts, strict=True):
             self.drafts[draft.key] = draft
             # What comes after a draft that was lost may be known.
@@ -530,7 +545,7 @@ def _report(
         given_up=sum(not story.kept for story in stories),
         tried=len(tried),
         accepted=sum(reason is None for _, reason in tried),
-        rejected=dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))),
+        rejected=_most_first(counts),
         variants=dict(sorted(variants.items())),
         preamble=(len(asked), sum(not draft.check for draft in asked)),
         unsure=sum(_is_unsure(draft) for draft in every),
@@ -539,6 +554,10 @@ def _report(
         critic_tokens=sum(draft.critic_tokens for draft in every),
         seconds=seconds,
     )
+
+
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _is_unsure(draft: _Draft) -> bool:

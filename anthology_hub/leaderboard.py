@@ -433,7 +433,7 @@ def _check(result: Result) -> None:
     datetime.fromisoformat(result.created)
     blocks = _objects(result.provenance, "inputs", "evaluation", "execution", "software")
     parts = _objects(blocks["inputs"], "model", "options", "cast", "survey")
-    texts = {name: parts["options"].get(name, "") for name in ("conditioning", "mode")}
+    texts = {name: parts["options"].get(name, "") for name in ("conditioning", "mode", "options_order", "labels")}
     texts |= {name: blocks["evaluation"].get(name, "") for name in ("humans", "humans_digest")}
     texts |= {f"question {at}": key for at, key in enumerate(result.questions)}
     texts |= {f"items.{at}.question": item.get("question", "") for at, item in enumerate(result.items)}
@@ -443,6 +443,7 @@ def _check(result: Result) -> None:
     if not isinstance(asked := parts["survey"].get("questions", []), list):
         raise DataError(f"the survey's questions must be a list, got {asked!r}")
     _check_metrics(result)
+    _check_number(parts["options"].get("least_mass", 0.0), "least_mass", most=1)
     _check_number(result.coverage["answered"], "coverage.answered", most=1)
 
 

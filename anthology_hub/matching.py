@@ -118,7 +118,8 @@ def match(
         capacity: Most respondents of one persona, for `capacity`.
         top_k: For `greedy`: take a random one of so many best personas, drawn for each respondent.
         affinity: How near each respondent and persona are otherwise, shape (respondents, personas), as from
-            `affinities`; times `affinity_weight` it is added to the log weight.
+            `affinities`; times `affinity_weight` it is added to the log weight that decides. The weights that are kept
+            and reported are those of the traits alone.
         affinity_weight: What an affinity of 1 counts as, in nats.
         partial: Whether respondents for whom no persona is left may go without a role. Those of least total weight do;
             `diagnostics["unmatched_respondents"]` counts them, `diagnose` names them.
@@ -145,9 +146,9 @@ def match(
         raise OptionError("no trait to match on: every trait has importance 0, give one of them more")
     codes = {name: humans.codes[name] for name in tables}
     log_weights, unannotated = log_weight_matrix(tables, codes, floor=floor, importance=importance)
-    if affinity is not None:
-        log_weights += _semantic(affinity, log_weights.shape, affinity_weight)
-    chosen = _choose(log_weights, (humans.ids, people.ids), method, seed=seed, capacity=capacity, top_k=top_k)
+    near = None if affinity is None else _semantic(affinity, log_weights.shape, affinity_weight)
+    total = log_weights if near is None else log_weights + near
+    chosen = _choose(total, (humans.ids, people.ids), method, seed=seed, capacity=capacity, top_k=top_k)
     rows = np.flatnonzero(chosen != UNMATCHED)
     best = log_weights[rows, chosen[rows]]
     missing = sum(int((column == MISSING).sum()) for column in codes.values())

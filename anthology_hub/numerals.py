@@ -10,12 +10,15 @@ _TEENS = ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _UNITS = {word: float(at) for at, word in enumerate((*_SMALL, *_TEENS))}
 _UNITS |= {word: 10.0 * at for at, word in enumerate(_TENS, 2)}
-_SCALES = {"hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "billion": 1e9}
-_TOKEN = re.compile(r"[0-9][\w.,]*|[^\W\d_]\w*|\S")
-_DIGITS = re.compile(r"((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)([^\W\d_]*)[.,]*")
+_SCALES = {"dozen": 12.0, "hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+# A sign stands right before its number and right after no word; behind a word, "- 5" is a dash.
+_SIGN = re.compile(r"\A\s*-\s*(?=[$.0-9])|(?<![\w).])-(?=[$.0-9])")
+_TOKEN = re.compile(r"(?:(?<![\w.])\.)?[0-9][\w.,]*|[^\W\d_]\w*|\S")
+_DIGITS = re.compile(r"((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?)([^\W\d_]*)[.,]*")
 _VAGUE = re.compile(
     r"\b(?:more|less|fewer|greater|higher|lower) than\b|\b(?:at (?:least|most)|up to|over|under|above|below)\b"
-    r"|\bor (?:more|less|fewer|over|under|above|below|older|younger)\b|\b(?:half|quarter)\b|\w\s*\+",
+    r"|\bor (?:more|less|fewer|over|under|above|below|older|younger)\b|\w\s*\+|[<>\u2264\u2265]\s*[-$.0-9]"
+    r"|\b(?:half|halves|quarters?|thirds|fifths|tenths)\b|[0-9]\s*(?:bn|mn|mil|mio|tn)\b|[0-9][mb]\b",
     re.IGNORECASE,
 )
 _NO_NUMBER = re.compile(
@@ -34,19 +37,15 @@ def numbers_in(text: str) -> list[float] | None:
         >>> numbers_in("2 to 3"), numbers_in("at least two"), numbers_in("No one")
         ([2.0, 3.0], None, [])
     """
-    if _VAGUE.search(text):
+    # A half or a square in one character belongs to the number before it.
+    if _VAGUE.search(text) or any(each.isnumeric() and not each.isdecimal() for each in text):
         return None
-    tokens = [token.lower() for token in _TOKEN.findall(_NO_NUMBER.sub(" ", text).replace("\u2212", "-"))]
-    parts = list(_phrases(tokens, _spaced(text)))
+    signed = _SIGN.sub(" minus ", _NO_NUMBER.sub(" ", text).replace("\u2212", "-"))
+    parts = list(_phrases([token.lower() for token in _TOKEN.findall(signed)]))
     return None if None in parts else list(dict.fromkeys(part for part in parts if part is not None))
 
 
-def _spaced(text: str) -> bool:
-    """Whether a minus in front of a digit can be a sign: not between two numbers."""
-    return not re.search(r"[\w)]\s*[-\u2212]\s*[0-9]", text)
-
-
-def _phrases(tokens: Sequence[str], signed: bool) -> Iterator[float | None]:
+def _phrases(tokens: Sequence[str]) -> Iterator[float | None]:
     """Yield the value of each run of tokens that belong to one number; None where a token is an unclear number."""
     at = 0
     while at < len(tokens):
@@ -54,24 +53,30 @@ def _phrases(tokens: Sequence[str], signed: bool) -> Iterator[float | None]:
         if end == at:
             at += 1
             continue
-        before = tokens[at - 1] if at else ""
-        minus = before in ("minus", "negative") or (before == "-" and signed)
+        before = [token for token in tokens[max(at - 2, 0) : at] if token != "$"]
+        minus = before[-1:] in (["minus"], ["negative"])
         yield -value if minus and value is not None else value
         at = end
 
 
 def _phrase(tokens: Sequence[str], start: int) -> tuple[float | None, int]:
     """Return the number that begins at a token, and where it ends; there, if none begins."""
-    if tokens[start][0] in "0123456789":
+    if tokens[start].lstrip(".")[:1].isdecimal():
         value = _in_digits(tokens[start])
         end = start + 1
-        while value is not None and end < len(tokens) and tokens[end] in _SCALES:
-            value, end = value * _SCALES[tokens[end]], end + 1
+        while value is not None and (scale := _scale_at(tokens, end)):
+            value, end = value * _SCALES[tokens[scale]], scale + 1
         return value, end
     first = start + 1 if tokens[start] == "a" and tokens[start + 1 : start + 2] != ["k"] else start
     if first > start and (first == len(tokens) or tokens[first] not in _SCALES):
         return None, start
     return _in_words(tokens, first, start)
+
+
+def _scale_at(tokens: Sequence[str], at: int) -> int:
+    """Return where a scale stands, with or without a hyphen before it; 0: there is none."""
+    at += tokens[at : at + 1] == ["-"]
+    return at if at < len(tokens) and tokens[at] in _SCALES else 0
 
 
 def _in_digits(token: str) -> float | None:
@@ -103,5 +108,7 @@ def _in_words(tokens: Sequence[str], at: int, start: int) -> tuple[float | None,
 def _goes_on(tokens: Sequence[str], at: int, room: float) -> bool:
     """Whether a hyphen or "and" stands within a number: twenty-five, one hundred and five."""
     after = tokens[at + 1] if at + 1 < len(tokens) else ""
+    if tokens[at] == "-" and _scale_at(tokens, at):
+        return True
     within = room >= 100 if tokens[at] == "and" else room == 10
     return within and 0 < _UNITS.get(after, room) < room

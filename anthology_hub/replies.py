@@ -94,6 +94,8 @@ def _number(question: Question, text: str) -> Reply:
     if found is None or len(found) > 1:
         return _none(text, AMBIGUOUS)
     low, high = question.low, question.high
+    if not found and low == 0 and _NONE_AT_ALL.fullmatch(text.strip()):
+        found = [0.0]
     inside = [n for n in found if abs(n) < float("inf") and (low is None or n >= low) and (high is None or n <= high)]
     return Reply(status=ANSWERED, value=inside[0]) if inside else _none(text, OFF_LIST if found else "")
 
@@ -161,7 +163,11 @@ def _options_in(text: str, options: Sequence[str]) -> tuple[list[int], str]:
     """Return the options whose text is there, and what is left without them: the A of "A fair amount" is no letter."""
     places: dict[int, int] = {}
     for at in sorted(range(len(options)), key=lambda at: -len(options[at])):
-        pattern = re.compile(rf"(?<!\w){re.escape(options[at])}(?!\w)", re.IGNORECASE)
+        if not options[at].strip():
+            continue
+        # The no of "no opinion" is not the option "No".
+        within = _DECLINING_NO if options[at].casefold() == "no" else ""
+        pattern = re.compile(rf"(?<!\w){re.escape(options[at])}(?!\w){within}", re.IGNORECASE)
         if match := pattern.search(text):
             places[at] = match.start()
             # An option of one character may be a label as well: it stays, and both must agree. What goes leaves its
@@ -181,9 +187,15 @@ _NO_LETTER = re.compile(
     r"\b[Aa] (?!(?:is|was|and|or|because|since|as|for|if|but|then|would|seems|definitely|probably|maybe)\b)(?=[a-z])"
     r"|\bI(?= [a-z]|'[a-z])|(?<!\w)(?:[A-Z]\.){2,}[A-Z]?(?!\w)"
 )
+_DECLINING_NO = r"(?! (?:answer|opinion)\b)"
+_NONE_AT_ALL = re.compile(r"(?:none|nothing)(?: at all)?\W*", re.IGNORECASE)
 _NONE_OF_THEM = re.compile(r"\bnone\b|\bneither\b|\bnothing\b", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"prefer not|rather not|refuse|decline|no answer|(?:can'?t|cannot|unable to|won'?t) (?:answer|say|choose|provide)"
-    r"|don'?t (?:know|have (?:an? )?(?:opinion|personal))|as an ai|language model|no opinion",
+    # What others refuse, or somebody would rather not do, is no refusal to answer.
+    r"(?:prefer|rather) not(?: to)?(?=\W*$|\W*(?:say|answer|tell|talk|discuss|disclose|share|reveal|choose|comment"
+    r"|respond|give|provide|get into|go into)\b)"
+    r"|(?:^\W*|\bI (?:must |have to |will |would )?(?:politely |respectfully )?)(?:refuse|decline)"
+    r"|no answer|(?:can'?t|cannot|unable to|won'?t) (?:answer|say|choose|provide)"
+    r"|don'?t (?:know|have (?:an? )?(?:opinion|personal))|as an ai\b|language model|no opinion",
     re.IGNORECASE,
 )

@@ -30,6 +30,10 @@ REPORTED = "reported by the paper"
 FIGURES = ("wd", "fro", "alpha")
 HEAD = ("model", "method", "matching", "WD", "Fro", "alpha", "n", "")
 TABLE, RECORD = "table.md", "reproduction.json"
+UNWRITTEN = "its writer wrote no backstory"
+NO_FLOOR = 1e-12
+"""The paper has no floor. This one orders the pairs that it ties at zero, all of them below the rarest level that 40
+samples can show in each of six traits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,18 +218,24 @@ def reproduce(
         progress: From the name of a run to its progress callback.
 
     Raises:
-        OptionError: If the respondents lack a trait of the study or belong to another survey, or n is out of range.
+        OptionError: If the respondents lack a trait of the study or belong to another survey, n is out of range, or
+            there is no crosswalk; before anything is asked, as all below.
+        UnknownNameError: If the personas lack a trait of the study.
     """
     job = _job(study, humans, people, n, seed, append, options)
     say(f"{job.study.title}: {len(job.cast_for)} of {len(humans)} respondents, {job.people!r}")
     root, rows, left_out = Path(folder), [], {}
     judged = evaluation or EvaluateOptions(weighting="paper")
+    # What cannot be cast is found before the first answer is paid for.
+    casts = {one.name: job.cast(one) for one in job.study.conditions if not job.hindrance(one)}
     for condition in job.study.conditions:
-        if why := job.hindrance(condition, writer):
-            left_out[condition.name] = why
+        if condition.conditioning == PRIMED and writer is not None:
+            casts[condition.name] = job.primed(writer, root / "stories")
+        cast = casts.get(condition.name)
+        if cast is None or not cast.roles:
+            left_out[condition.name] = why = job.hindrance(condition) if cast is None else UNWRITTEN
             say(f"  {condition.name}: not run, {why}")
             continue
-        cast = job.cast(condition, writer, root)
         answers = _asked(job, condition, cast, model, root, progress)
         rows.append(Ran(condition=condition, result=evaluate(answers, job.humans, options=judged)))
         say(f"  {condition.name}: {_in_words(rows[-1])}")
@@ -248,23 +258,27 @@ def plan_reproduction(
     model: LanguageModel,
     *,
     people: Anthology | None = None,
+    writer: LanguageModel | None = None,
     n: int | None = None,
     seed: int = 0,
     append: str = "bio",
     options: SimulateOptions | None = None,
 ) -> dict[str, SimulationPlan | str]:
-    """Count what each condition of a study would take; nothing is asked. In place of a count: why it cannot be run.
+    """Count what each condition of a study would take; nothing is asked. In place of a count: why there is none.
 
     The backstories of the primed condition are not known before they are written: it has no count.
     """
     job = _job(study, humans, people, n, seed, append, options)
     found: dict[str, SimulationPlan | str] = {}
     for condition in job.study.conditions:
-        if why := job.hindrance(condition, None):
+        why = job.hindrance(condition)
+        if condition.conditioning == PRIMED and writer is not None:
+            why = f"its {len(job.cast_for)} backstories are written first, by {writer.card.model}: it is counted then"
+        if why:
             found[condition.name] = why
             continue
-        cast, how = job.cast(condition, None, Path()), job.options(condition)
-        found[condition.name] = plan_simulation(cast, job.survey, model, seed=seed, options=how)
+        how = job.options(condition)
+        found[condition.name] = plan_simulation(job.cast(condition), job.survey, model, seed=seed, options=how)
     return found
 
 
@@ -286,9 +300,9 @@ class _Job:
         append = self.append if condition.cast or condition.conditioning == PRIMED else "bio"
         return replace(self.asking, conditioning=condition.conditioning, append=append)
 
-    def hindrance(self, condition: Condition, writer: LanguageModel | None) -> str:
-        """Why a condition cannot be run; empty if it can."""
-        if condition.conditioning == PRIMED and writer is None:
+    def hindrance(self, condition: Condition) -> str:
+        """Why a condition cannot be run without a writer; empty if it can."""
+        if condition.conditioning == PRIMED:
             return "its backstories are written for each respondent by a model of their own, and none is given"
         if condition.cast in ("optimal", "random") and len(self.people) < len(self.cast_for):
             return (
@@ -297,14 +311,13 @@ class _Job:
             )
         return ""
 
-    def cast(self, condition: Condition, writer: LanguageModel | None, root: Path) -> Matching:
-        if condition.conditioning == PRIMED and writer is not None:
-            return self._primed(writer, root / "stories")
+    def cast(self, condition: Condition) -> Matching:
         if not condition.cast:
             return unmatched(self.cast_for, self.people.codebook)
-        return match(self.people, self.cast_for, method=condition.cast, seed=self.seed)
+        traits, method = self.study.traits, condition.cast
+        return match(self.people, self.cast_for, method=method, traits=traits, seed=self.seed, floor=NO_FLOOR)
 
-    def _primed(self, writer: LanguageModel, folder: Path) -> Matching:
+    def primed(self, writer: LanguageModel, folder: Path) -> Matching:
         """One backstory for each respondent, written from its traits; who has none gets no role."""
         book = self.people.codebook.coded(self.cast_for.levels)
         quota = quota_from(self.cast_for, book, traits=self.study.traits)
@@ -339,7 +352,7 @@ def _job(
         )
     drawn = humans.sample(study.people, seed=seed) if 0 < study.people < len(humans) else humans
     told = _only(drawn, study.traits)
-    return _Job(
+    job = _Job(
         study=study,
         humans=drawn,
         cast_for=told if n is None else told.sample(n, seed=seed),
@@ -349,6 +362,9 @@ def _job(
         append=append,
         asking=options or SimulateOptions.paper(),
     )
+    for condition in study.conditions:
+        job.options(condition)
+    return job
 
 
 def _only(humans: Respondents, traits: Sequence[str]) -> Respondents:

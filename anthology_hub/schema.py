@@ -388,10 +388,12 @@ class Survey:
             raise DataError(f"survey {value.get('name')!r}: question keys must be distinct and not empty, got {keys}")
         _check_flow(questions)
         patterns = value.get("order_patterns", ("original", "reversed"))
-        if not _is_list(patterns) or not patterns or not all(pattern in ORDERS for pattern in patterns):
+        if not _is_list(patterns):
+            raise DataError(f"order_patterns must be a list of {', '.join(ORDERS)}, got {patterns!r}")
+        if not patterns or not all(pattern in ORDERS for pattern in patterns):
             raise UnknownNameError("order pattern", patterns, ORDERS)
         scales = value.get("scales", {})
-        if not isinstance(scales, Mapping) or not all(map(_is_list, scales.values())):
+        if not isinstance(scales, Mapping) or not all(map(_is_texts, scales.values())):
             raise DataError(f"survey {value.get('name')!r}: scales must be an object of name to keys, got {scales!r}")
         scales = {name: tuple(items) for name, items in scales.items()}
         for items in scales.values():
@@ -614,7 +616,7 @@ class Answers:
     values: NDArray[np.object_] | None = None
     """Answers to questions that are no choice, shape (n, q): a float, a tuple of option positions (the ranking's from
     the first to the last), a text; None elsewhere. None where nothing of the kind was kept."""
-    tries: NDArray[np.int16] | None = None
+    tries: NDArray[np.int32] | None = None
     """How often each question was asked until it was answered or given up, shape (n, q); 0 where it was not asked,
     MISSING where it is not known."""
     order_gap: NDArray[np.float32] | None = None
@@ -812,6 +814,10 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
+
+
 def needs(question: Question, known: Collection[str]) -> set[str]:
     """Return the keys of the questions whose answers a question's skip logic or piping refers to.
 
@@ -898,7 +904,7 @@ def _options(
         raise DataError(f"question {value.get('key')!r} needs two options or more, each with 'code' and 'text'")
     try:
         codes, texts = tuple(_whole(_need(o, "code")) for o in options), tuple(_said(_need(o, "text")) for o in options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"question {value.get('key')!r}: {error}; an option is like {{'code': 1, 'text': 'Yes'}}"
         ) from error

@@ -8,6 +8,7 @@ screens, see `generation`.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import pools
+from anthology_hub.conditioning import transcript
 from anthology_hub.errors import MissingExtraError, OptionError, UnknownNameError
 from anthology_hub.models import LanguageModel, Sampling
 from anthology_hub.prompts import Prompt
@@ -34,15 +36,22 @@ NEAR = "near"
 LEAST_MASS = 0.1
 """Probability of Yes and No together below which the critic was saying something else: then it rejects nothing."""
 _FIRST = re.compile(r"\b(?:I|me|my|mine|myself)\b", re.IGNORECASE)
-_SPEAKER = re.compile(r"\b(?:Question|Answer|Interviewer|Interviewee)[ \t]*\d*:|^[ \t]*[QA]:", re.MULTILINE)
+_SPEAKER = re.compile(
+    r"\b(?:Question|Answer|Interviewer|Interviewee|QUESTION|ANSWER|INTERVIEWER|INTERVIEWEE)[ \t]*\d*:"
+    r"|^[ \t*]*[QA][ \t]*\d*:",
+    re.MULTILINE,
+)
 _SLOT = re.compile(
-    r"\[[^\]\n]{1,40}\]|\{[^}\n]{1,40}\}|<[A-Za-z/][^>\n]{0,40}>|\(see above\)|\(paraphrased\)"
+    r"\[[^\]\n]{1,40}\]|\{[^}\n]{1,40}\}|<[A-Za-z/][^>\n]{0,40}>|_{3,}|\(see above\)|\(paraphrased\)"
     r"|\b(?:lorem ipsum|TODO|TBD|as an AI|AI (?:language )?model|language model|word count"
-    r"|this (?:persona|backstory|fictional character))\b",
+    r"|this (?:persona|backstory|fictional character)|I(?: a|['’])m (?:just |only )?an AI (?:assistant|chatbot|program)"
+    r"|here(?: i|['’])s (?:an?|the|your) (?:[\w-]+ ){0,3}(?:backstory|persona))\b",
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"[.!?…。！？][\"'”’»)\]*]*\s*\Z")
 _WORD = re.compile(r"\w+")
+_SHARES = {("first_person", "share"), ("repetition", "repeated"), ("repetition", "packed"), ("language", "sure")}
+"""Check and option that must be between 0 and 1; those of `near` have ranges of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +242,14 @@ def _value(check: str, key: str, value: str, defaults: Mapping[str, float | str]
     if isinstance(defaults[key], str):
         return value
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise OptionError(f"{key} of the check {check!r} must be a number, got {value!r}: write {key}=0.5") from None
+        number = math.nan
+    if math.isnan(number):
+        raise OptionError(f"{key} of the check {check!r} must be a number, got {value!r}: write {key}=0.5")
+    if (check, key) in _SHARES and not 0 <= number <= 1:
+        raise OptionError(f"{key} of the check {check!r} must be between 0 and 1, got {value}: write {key}=0.5")
+    return number
 
 
 def checks_of(specs: Sequence[str]) -> tuple[Check, ...]:
@@ -245,8 +259,8 @@ def checks_of(specs: Sequence[str]) -> tuple[Check, ...]:
 
     Raises:
         MissingExtraError: If a check needs a package that is not installed.
-        OptionError: If an option's value is none.
-        UnknownNameError: If there is no such check or option.
+        OptionError: If an option's value is none, or out of its range.
+        UnknownNameError: If there is no such check, option or language.
 
     Example:
         >>> [check.name for check in checks_of(["paper", "words:least=50"])]
@@ -255,8 +269,14 @@ def checks_of(specs: Sequence[str]) -> tuple[Check, ...]:
     named = [one for spec in specs for one in PRESETS.get(spec, (spec,))]
     found = {check.name: check for check in map(Check.of, named)}
     if "language" in found:
-        _identifier()
+        _check_language(str(found["language"].options["wanted"]))
     return tuple(found.values())
+
+
+def _check_language(wanted: str) -> None:
+    known = sorted(map(str, _identifier().nb_classes))
+    if wanted not in known:
+        raise UnknownNameError("language", wanted, known)
 
 
 def screen(text: str, checks: Sequence[Check], context: Context) -> Rejection | None:
@@ -303,7 +323,8 @@ class Neighbours:
         """What tells meanings apart, as JSON; None where they are not compared."""
         for text in [persona.backstory for persona in collection] if collection is not None else []:
             if self._finder:
-                self._finder.seen_before(text)
+                # Of an interview only the answers: shared questions are no sign, and would thin out shared answers.
+                self._finder.seen_before("\n\n".join(answer for _, answer in transcript(text)) or text)
         if self._meanings and collection is not None:
             self._meanings.read(collection)
 
@@ -442,10 +463,11 @@ class Critic:
         # Rounding keeps float noise of the batch out of the verdict.
         probs = {name: round(choice.probs[0], 6) for name, choice in choices.items()}
         masses = {name: round(choice.mass, 6) for name, choice in choices.items()}
-        worst = max(probs, key=lambda name: probs[name] if masses[name] >= LEAST_MASS else -1.0)
-        rejected = masses[worst] >= LEAST_MASS and probs[worst] >= self.threshold
-        reason = Rejection(check=f"critic:{worst}", reason=f"the critic says yes ({probs[worst]:.2f})")
-        return Verdict(probs=probs, masses=masses, tokens=tokens, rejection=reason if rejected else None)
+        faults = [name for name in probs if masses[name] >= LEAST_MASS and probs[name] >= self.threshold]
+        worst = max(faults, key=lambda name: probs[name], default="")
+        said = f"the critic says yes ({probs[worst]:.2f})" if worst else ""
+        rejection = Rejection(check=f"critic:{worst}", reason=said) if worst else None
+        return Verdict(probs=probs, masses=masses, tokens=tokens, rejection=rejection)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: what a verdict depends on."""

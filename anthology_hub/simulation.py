@@ -182,10 +182,7 @@ def simulate(
         ((3, 2), 1.0)
     """
     options = options or SimulateOptions()
-    if not cast.roles:
-        raise EmptyError("the cast is empty: match at least one respondent")
-    _check(survey, options, earlier, wave)
-    plan = _Plan(cast=cast, survey=survey, options=options, seed=seed, earlier=tuple(earlier), wave=wave)
+    plan = _planned(cast, survey, options, seed=seed, earlier=earlier, wave=wave)
     # All of it before the folder is made: a role that cannot be introduced stops the run here.
     plan.introductions  # noqa: B018
     told = provenance(*_provenance(plan, model))
@@ -246,6 +243,8 @@ def plan_simulation(
     *,
     seed: int = 0,
     options: SimulateOptions | None = None,
+    earlier: Sequence[Answers] = (),
+    wave: str = "",
 ) -> SimulationPlan:
     """Count what `simulate` with the same arguments would ask; only the model's tokenizer is used.
 
@@ -261,24 +260,27 @@ def plan_simulation(
         75
     """
     options = options or SimulateOptions()
-    if not cast.roles:
-        raise EmptyError("the cast is empty: match at least one respondent")
-    _check(survey, options, (), "")
-    plan = _Plan(cast=cast, survey=survey, options=options, seed=seed)
-    texts = [question_text(q, range(len(q.options)), consistency=True) for q in survey.questions]
-    before = np.array(model.count_tokens([_whole(told) for told in plan.introductions]))
+    plan = _planned(cast, survey, options, seed=seed, earlier=earlier, wave=wave)
+    texts = [
+        question_text(q, range(len(q.options)), consistency=True, labels=_labels_for(q, options))
+        for q in survey.questions
+    ]
+    # What opens the first question stands in every prompt.
+    opening = f"\n{plan.opening}" if plan.opening else ""
+    before = np.array(model.count_tokens([_whole(told) + opening for told in plan.introductions]))
     asked = np.array(model.count_tokens([f"\n\n{text}\nAnswer: {NO_ANSWER}" for text in texts]))
-    # A prompt holds what was asked before it; questions come in every order, so each stands on average in half of them.
-    held = (len(asked) + 1) / 2 if options.history == "series" else 1.0
-    free = [question.kind != CHOICE or options.mode == "text" for question in survey.questions]
+    free = np.array([question.kind != CHOICE or options.mode == "text" for question in survey.questions])
+    times = np.where(free | (options.options_order != "both"), 1, 2)
+    # A prompt holds what was asked before it; questions come in every order, so the others are in half of the prompts.
+    history = (asked.sum() - asked) / 2 if options.history == "series" else np.zeros(len(asked))
     longest = asked.sum() if options.history == "series" else asked.max()
     return SimulationPlan(
         roles=len(cast),
         answers=len(cast) * len(asked),
-        prompt_tokens=int(before.sum() * len(asked) + asked.sum() * held * len(cast)),
-        unique_tokens=int(before.sum() + asked.sum() * len(cast)),
+        prompt_tokens=int(before.sum() * times.sum() + (times * (history + asked)).sum() * len(cast)),
+        unique_tokens=int(before.sum() + (times * asked).sum() * len(cast)),
         longest=int(before.max() + longest),
-        reply_tokens=sum(free) * options.sampling.max_tokens * len(cast),
+        reply_tokens=int(free.sum()) * options.sampling.max_tokens * len(cast),
     )
 
 
@@ -300,16 +302,40 @@ def load_run(folder: str | Path) -> Answers:
     return assemble(seats, survey, cells, store.provenance)
 
 
-def _check(survey: Survey, options: SimulateOptions, earlier: Sequence[Answers], wave: str) -> None:
-    most = MOST_DIGITS if options.labels == "numbers" and options.mode != "text" else len(LETTERS)
+def _planned(
+    cast: Matching, survey: Survey, options: SimulateOptions, *, seed: int, earlier: Sequence[Answers], wave: str
+) -> _Plan:
+    if not cast.roles:
+        raise EmptyError("the cast is empty: match at least one respondent")
     for question in survey.questions:
-        if len(question.options) > most:
-            how = "lettered" if options.labels == "letters" else "numbered with one digit" if most < 10 else "numbered"
-            raise OptionError(
-                f"question {question.key!r} has {len(question.options)} options: at most {most} can be {how}"
-            )
+        _check_labels(question, survey, options)
     if wave in (known := [answers.wave for answers in earlier]):
         raise OptionError(f"wave {wave!r} was asked before: give another name than {', '.join(map(repr, known))}")
+    plan = _Plan(cast=cast, survey=survey, options=options, seed=seed, earlier=tuple(earlier), wave=wave)
+    if earlier and not any(plan.rows_of(role) for role in cast.roles):
+        raise OptionError(
+            f"nobody of this cast, respondent and persona, answered in wave {', '.join(map(repr, known))}: give a run "
+            "of the same cast, with the same seed and matching"
+        )
+    return plan
+
+
+def _check_labels(question: Question, survey: Survey, options: SimulateOptions) -> None:
+    read, labels = question.kind != CHOICE or options.mode == "text", _labels_for(question, options)
+    most = MOST_DIGITS if labels == "numbers" and not read else len(LETTERS)
+    if (n := len(question.options)) > most:
+        how = "lettered" if labels == "letters" else "numbered with one digit" if most < 10 else "numbered"
+        raise OptionError(f"question {question.key!r} has {n} options: at most {most} can be {how}")
+    kept = patterns_of(options.options_order, survey) == ("original",)
+    for text, label in zip(question.options, labels_of(n, labels), strict=True):
+        if read and text in labels_of(n, labels) and not (kept and text == label):
+            # A ranking is always told by letters.
+            other = "letters" if labels == "numbers" else "numbers"
+            mend = "" if question.kind == RANKING else f", or use labels {other!r}"
+            raise OptionError(
+                f"question {question.key!r} has the option {text!r}, which is a label as well, so that a reply could "
+                f"mean two options: word it otherwise{mend}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,9 +361,18 @@ class _Plan:
             yield role, introduce(role, how, append=append, codebook=codebook, seed=seed)
 
     def _memory(self, role: Role) -> Turns:
+        return tuple(turn for answers, row in self.rows_of(role) for turn in _remembered(answers, row))
+
+    def rows_of(self, role: Role) -> list[tuple[Answers, int]]:
+        """Return the earlier waves in which a role answered, each with its row."""
         seat = (role.respondent_id, role.persona.persona_id if role.persona else "")
-        found = ((answers, rows.get(seat)) for answers, rows in zip(self.earlier, self._rows, strict=True))
-        return tuple(turn for answers, row in found if row is not None for turn in _remembered(answers, row))
+        found = zip(self.earlier, self._rows, strict=True)
+        return [(answers, rows[seat]) for answers, rows in found if seat in rows]
+
+    @property
+    def opening(self) -> str:
+        """What is said once, before the first question."""
+        return "\n".join(filter(None, (self.options.grounding, self.survey.preamble)))
 
     @cached_property
     def _rows(self) -> list[dict[tuple[str, str], int]]:
@@ -470,13 +505,12 @@ class _Batch:
 
     def _text(self, at: int, question: Question, step: int, shown: tuple[int, ...] | None = None) -> str:
         first, told = step == 0 or self.options.history == "independent", self.plan.introductions[at]
-        opening = "\n".join(filter(None, (self.options.grounding, self.plan.survey.preamble))) if first else ""
         return question_text(
             question,
             self.plan.shown(at, question) if shown is None else shown,
             # The sentence asks for consistency with earlier answers: it needs something to refer to.
             consistency=not first or bool(told.context or told.turns),
-            preamble=opening,
+            preamble=self.plan.opening if first else "",
             earlier=self._earlier(at, question),
             labels=_labels_for(question, self.options),
         )
@@ -541,7 +575,9 @@ class _Batch:
             if not (waiting := [i for i in waiting if i not in cells or cells[i].status != ANSWERED]):
                 break
             seeds = [self.plan.seed_of(asked[i].at, asked[i].question.key, attempt) for i in waiting]
-            texts = self.model.complete([asked[i].prompt for i in waiting], self.options.sampling, seeds=seeds)
+            said = self.model.complete([asked[i].prompt for i in waiting], self.options.sampling, seeds=seeds)
+            # A server may send half of a character, which no file can hold.
+            texts = [text.encode("utf-8", "replace").decode() for text in said]
             read = zip(waiting, texts, strict=True)
             cells |= {i: _text_cell(asked[i], text, attempt + 1, self.options) for i, text in read}
         return [cells[i] for i in range(len(asked))]

@@ -261,7 +261,9 @@ def _inside(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
 
 _STRAIGHT = str.maketrans("‘’“”‐‑‒–—−", "''\"\"------")
 _NOT = re.compile(
-    r"(?:\bnot|n't|\bnever|\bneither|\bnor)\s+(?:(?:been|have|had|really|an?|the|any)\s+)*$", re.IGNORECASE
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor)\s+(?:(?:been|be|have|had|really|live|living|consider|identify|call|myself"
+    r"|as|in|from|an?|the|any)\s+)*$",
+    re.IGNORECASE,
 )
 _RATE = re.compile(
     r"(?:\b(?:an?|per|each|every)\s+|/\s?)(?:hour|hr|day|week|month)\b|\b(?:hour|dai|week|month)ly\b", re.IGNORECASE

@@ -480,7 +480,13 @@ def _draws(answers: Answers) -> Iterator[Difference]:
                 texts = [question.options[place] for place in order]
                 reply = parse_reply(str(answers.raw[at, column]), texts, labels=labels)
                 wrong += pick != (order[reply.option] if reply.status == ANSWERED else MISSING)
-            elif pick != MISSING:
+                continue
+            mass = float(answers.mass[at, column])
+            if not math.isnan(mass) and options.get("mode") == "letters":
+                # Nobody leaves out an answer that the options had enough probability for, nor keeps one without.
+                least = options.get("least_mass", 0.0)
+                wrong += mass > least + _DRAW_SLACK if pick == MISSING else mass < least - _DRAW_SLACK
+            if pick != MISSING:
                 ends = np.concatenate([[0.0], np.cumsum(probs[list(order)], dtype=np.float64)])
                 place, draw = order.index(pick), np.random.default_rng(derive_seed(*seed, 0)).random()
                 wrong += not ends[place] - _DRAW_SLACK <= draw <= ends[place + 1] + _DRAW_SLACK

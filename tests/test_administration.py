@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anthology_hub import SimulateOptions, evaluate, load_run, match, open_model, simulate, unmatched
-from anthology_hub.cells import PARTS, Cell, read_cells, value_of
-from anthology_hub.errors import EmptyError, OptionError
+from anthology_hub.cells import PARTS, Cell, cell_schema, read_cells, value_of
+from anthology_hub.errors import EmptyError, OptionError, RunError
 from anthology_hub.models import Sampling
 from anthology_hub.models.local import LocalModel
 from anthology_hub.models.scripted import ScriptedModel
 from anthology_hub.prompts import CONSISTENCY, DIGEST, WHOLE_DIGEST, Prompt, derive_seed
-from anthology_hub.runs import RunFolder
+from anthology_hub.runs import RunFolder, as_parquet
 from anthology_hub.schema import MISSING, Codebook, Matching, Persona, Question, Role, Survey
+from anthology_hub.simulation import plan_simulation
 from anthology_hub.tabulation import answers_table
 from tests.test_local_model import CHAT, byte_tokenizer, save_tiny
 from tests.test_simulation import Recorder, Shy, Stops, assert_same, moody, people, snapshot
@@ -521,6 +522,70 @@ def test_the_rows_of_a_folder_are_the_cells_of_the_run(tmp_path):
         assert value_of(MIXED.questions[at], cell) == answers.values[row, at]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": "{"},
+        {"value": '"x"'},
+        {"pick": 99},
+        {"pick": -7},
+        {"status": "maybe"},
+        {"probs": [0.1] * 9},
+        {"value": None},
+        {"raw": None},
+        {"tries": None},
+    ],
+)
+def test_a_row_that_no_run_writes_is_named_with_its_file(tmp_path, change):
+    ask(told(2), {"shuffle_questions": False}, folder=tmp_path / "run")
+    for file in (tmp_path / "run" / PARTS).glob("*.parquet"):
+        rows = pq.read_table(file).to_pylist()
+        if rows[0]["question"] == ("hours" if "value" in change else "best"):
+            file.write_bytes(as_parquet([{**row, **change} for row in rows], cell_schema()))
+            with pytest.raises(RunError, match=f"{file.name} is broken"):
+                load_run(tmp_path / "run")
+            return
+    raise AssertionError
+
+
+# -- what it will take
+
+
+class Counts(ScriptedModel):
+    """Counts the words of what it is asked."""
+
+    def __init__(self):
+        super().__init__(moody, replies=talk)
+        self.seen = []
+
+    def choose(self, prompts, options, sampling):
+        self.seen += self.count_tokens([prompt.as_text() for prompt in prompts])
+        return super().choose(prompts, options, sampling)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {},
+        {"options_order": "both"},
+        {"history": "independent"},
+        {"grounding": "It is July 2021, " * 30},
+        {"append": "qa", "labels": "numbers"},
+        {"conditioning": "nothing"},
+    ],
+)
+@pytest.mark.parametrize("waves", [0, 1])
+def test_a_plan_counts_all_that_is_asked(way, waves, spending):
+    cast, options, model = told(6), SimulateOptions(**way), Counts()
+    earlier = [ask(cast, {}, spending, wave=f"{at}") for at in range(waves)]
+    planned = plan_simulation(cast, spending, model, options=options, earlier=earlier, wave="now")
+    simulate(cast, spending, model, options=options, earlier=earlier, wave="now")
+    # Answers in the history are of other lengths than what stands for them.
+    assert planned.prompt_tokens == pytest.approx(sum(model.seen), rel=0.08)
+    assert planned.longest == pytest.approx(max(model.seen), rel=0.08)
+    assert json.loads(json.dumps(planned.to_dict()))["answers"] == 24
+
+
 # -- real models
 
 
@@ -575,6 +640,57 @@ def test_ten_options_can_be_numbered_in_text_but_not_by_one_digit():
     with pytest.raises(OptionError, match="'ten' has 10 options: at most 9 can be numbered with one digit"):
         ask(people(1), {"labels": "numbers"}, survey)
     assert ask(people(9), {"labels": "numbers", "mode": "text"}, survey).coverage["answered"] > 0
+
+
+def test_what_is_asked_for_text_is_not_bound_to_labels_of_one_digit():
+    options = [{"code": at, "text": f"Number {word}"} for at, word in enumerate("abcdefghij")]
+    questions = [{"key": kind, "text": "?", "kind": kind} for kind in ("multi", "ranking")]
+    survey = Survey.from_dict({"name": "s", "options": options, "questions": questions})
+    assert (ask(people(2), {"labels": "numbers", "tries": 1}, survey).tries == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "texts", "other"), [("numbers", "12345", "letters"), ("letters", ("A", "B", "AB", "O"), "numbers")]
+)
+def test_options_that_are_labels_themselves_are_refused_where_replies_are_read(labels, texts, other):
+    question = Question(key="q", text="?", options=tuple(texts), codes=tuple(range(len(texts))))
+    survey = Survey(name="s", title="", source="", questions=(question,))
+    way = {"mode": "text", "labels": labels}
+    with pytest.raises(OptionError, match=f"'q' has the option '{texts[0]}', which is a label.*labels '{other}'"):
+        ask(people(1), way, survey)
+    echo = ScriptedModel(
+        moody, replies=lambda p, s: random.Random(s).choice(p.question.splitlines()[-len(texts) - 1 : -1])
+    )
+    answers = simulate(people(40), survey, echo, options=SimulateOptions(**{**way, "labels": other}))
+    assert answers.coverage["answered"] == 1 and answers.first_try == 1
+    assert ask(people(1), {**way, "mode": "letters"}, survey).picks.shape == (1, 1)
+    ranked = replace(survey, questions=(replace(question, kind="ranking"),))
+    if labels == "letters":
+        with pytest.raises(OptionError, match="mean two options: word it otherwise$"):
+            ask(people(1), way, ranked)
+
+
+def test_earlier_waves_of_which_nobody_is_cast_are_refused(spending):
+    first = ask(people(3), {}, spending, wave="2016")
+    strangers = tuple(replace(role, respondent_id=f"x{role.respondent_id}") for role in people(3).roles)
+    with pytest.raises(OptionError, match="nobody of this cast, respondent and persona, answered in wave '2016'"):
+        ask(replace(people(3), roles=strangers), {}, spending, wave="2018", earlier=[first])
+
+
+@pytest.mark.parametrize("reply", ["a \ud800 b", "\udcff"])
+def test_a_reply_that_cannot_be_written_is_kept_as_far_as_it_can(reply, tmp_path):
+    why = Survey.from_dict({"name": "s", "questions": [{"key": "why", "text": "?", "kind": "text"}]})
+    model = ScriptedModel(moody, replies=lambda _prompt, _seed: reply)
+    answers = simulate(people(1), why, model, folder=tmp_path / "run")
+    assert answers.raw[0, 0] == load_run(tmp_path / "run").raw[0, 0] == reply.encode("utf-8", "replace").decode()
+
+
+def test_more_tries_than_a_small_number_holds_are_counted():
+    why = Survey.from_dict({"name": "s", "questions": [{"key": "why", "text": "?", "kind": "text"}]})
+    answers = simulate(
+        people(1), why, ScriptedModel(moody, replies=lambda *_: " "), options=SimulateOptions(tries=33000)
+    )
+    assert answers.tries.tolist() == [[33000]]
 
 
 @pytest.mark.parametrize("conditioning", ["qa", "portray"])

@@ -119,6 +119,14 @@ def test_replies_are_counted_by_what_they_say_and_nothing_is_dropped(people):
     assert sum(done.counts["age"][name] for name in ("answered", "refused", "ambiguous", "noncompliant")) == 240
 
 
+def test_what_cannot_be_encoded_is_replaced_and_breaks_nothing(people, tmp_path):
+    model = ScriptedModel("first", replies=lambda _prompt, _seed: "(A) \ud83d")
+    for _ in range(2):
+        done = annotate(people, model, traits=["gender"], samples=2, folder=tmp_path / "run")
+        assert done.counts["gender"]["answered"] == 2 * len(people)
+    assert model.asked == 3 * len(people)
+
+
 def test_where_nobody_says_a_level_the_distribution_is_uniform(people):
     done = annotate(people, speaker(lambda *_: "no answer"), traits=["gender"], method="sampled", samples=3)
     row = rows_of(done, "gender")[people.ids[0]]
@@ -310,7 +318,7 @@ def test_other_traits_keep_their_annotations_and_the_release_goes_up(people, tmp
     model = speaker(lambda prompt, _: letter_of(prompt, "Moderate"))
     done = annotate(people, model, traits=["ideology"], codebook=PAPER, method="sampled", samples=3)
     saved = done.collection.save(tmp_path / "out")
-    assert saved.identity.startswith("anthology-starter@1.1.0#")
+    assert saved.identity.startswith("anthology-starter@1.2.0#")
     assert {persona.traits["ideology"] for persona in saved} == {"Moderate"}
     assert saved.codebook.trait("ideology") == PAPER.trait("ideology")
     kept = [row for row in saved.annotations() if row["trait"] != "ideology"]

@@ -186,6 +186,18 @@ def test_check_joins_personas_and_counts_what_rests_on_nothing(starter):
     assert json.loads(json.dumps(found.to_dict()))["traits"][0]["coverage"] == trait.coverage
 
 
+def test_check_names_every_annotator_and_method_of_what_it_judges_and_of_nothing_else(starter):
+    people = starter.sample(12)
+    gender, education = people.codebook.trait("gender"), Codebook.load("anthology").trait("education")
+    told = rows(people, gender, [[0.5, 0.5, 0.0]] * 12)
+    told[0] |= {"annotator": "lab/finder", "method": "located"}
+    other = [row | {"annotator": "lab/other", "method": "logprob"} for row in
+             rows(people, education, [[1.0] + [0.0] * 7] * 12)]  # fmt: skip
+    found = check(people, people.with_annotations(told + other, [gender, education]))
+    assert (found.annotator, found.method) == ("lab/finder and lab/model", "located+sampled")
+    assert found.verdict.startswith("lab/finder and lab/model on 12 personas of ")
+
+
 def test_check_says_what_it_cannot_judge(starter):
     people = starter.sample(12)
     gender, education = people.codebook.trait("gender"), Codebook.load("anthology").trait("education")

@@ -124,6 +124,20 @@ def test_an_import_is_told_as_json_and_written_as_yaml_if_so_asked(study, drinks
     assert "Left out" not in call("import", drinks, "--out", tmp_path / "again.json")
 
 
+def test_kinds_and_limits_of_questions_are_shown(tmp_path):
+    options = [{"code": at, "text": text} for at, text in enumerate(("Bus", "Bike", "None of these"))]
+    questions = [
+        {"key": "hours", "text": "How long?", "kind": "number", "low": 0, "high": 24, "unit": "hours"},
+        {"key": "how", "text": "How?", "kind": "multi", "options": options, "least": 1, "most": 2, "exclusive": [2]},
+        {"key": "why", "text": "Why?", "kind": "text"},
+    ]
+    (tmp_path / "s.json").write_text(json.dumps({"name": "s", "questions": questions}))
+    shown = call("show", tmp_path / "s.json")
+    assert "\nhours (number, from 0, to 24, in hours)\n" in shown and "\nwhy (text)\n" in shown
+    assert "\nhow (multi, at least 1, at most 2)\n" in shown
+    assert "    (B) Bike  [1]\n    (C) None of these  [2], with no other\n" in shown
+
+
 def test_a_survey_is_shown_as_a_person_would_see_it(drinks):
     assert (
         call("show", drinks)

@@ -146,6 +146,7 @@ def test_annotations_keep_the_whole_distribution_the_quote_and_who_said_so(bare)
         ),
         ({"traits": {"age": {"65+": 1.5, "18-29": -0.5}}}, "must be 0 or more and sum to 1"),
         ({"traits": {"age": {"65+": float("nan")}}}, "must be 0 or more and sum to 1, got {'65+': nan}"),
+        ({"traits": {"age": {"65+": "1"}}}, "must be 0 or more and sum to 1, got {'65+': '1'}"),
         ({"traits": {"age": {}}}, "must be 0 or more and sum to 1, got {}"),
         ({"traits": {"age": None}}, "age must be a level or {level: probability}, got None: leave it out"),
         (
@@ -297,6 +298,31 @@ def test_margins_are_mean_probabilities_of_the_annotated(bare, starter):
 def test_margins_of_nobody_annotated_are_an_error_not_nan(bare):
     with pytest.raises(EmptyError, match="no persona of this view is annotated for gender"):
         bare.margins("gender")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"persona_id": "nobody"}, "of the persona nobody, who is not in this view: leave out"),
+        ({"levels": ["A", "B", "C", "D"]}, "give the trait as well, with these levels"),
+        ({"levels": None}, "an annotation has no levels, got .*: give each"),
+        ({"probs": [0.5, 0.2, 0.1, 0.1]}, "must be 4 numbers, 0 or more, that sum to 1, got .*0.5, 0.2"),
+        ({"probs": [2.0, -1.0, 0.0, 0.0]}, "must be 4 numbers, 0 or more"),
+        ({"probs": [1.0, 0.0]}, "must be 4 numbers, 0 or more"),
+        ({"probs": [float("nan")] * 4}, "must be 4 numbers, 0 or more"),
+        ({"probs": ["1", 0, 0, 0]}, "must be 4 numbers, 0 or more"),
+        ({"evidence": "in Ohio"}, "the evidence for region is not in the backstory of .*: 'in Ohio'"),
+    ],
+)
+def test_an_annotation_that_cannot_be_is_refused(bare, change, message):
+    region = bare.codebook.trait("region")
+    row = {"persona_id": IDS[0], "trait": "region", "levels": list(region.levels), "probs": [1, 0, 0, 0]}
+    with pytest.raises(DataError, match=message):
+        bare.with_annotations([row | change], [region])
+    with pytest.raises(DataError, match=f"{IDS[0]} has two annotations of region: keep one of them"):
+        bare.with_annotations([row, row | {"probs": [0, 1, 0, 0]}], [region])
+    kept = bare.with_annotations([row | {"probs": np.float32([0.25] * 4), "evidence": "in Vermont"}], [region])
+    assert kept.annotations_of(IDS[0])[-1]["evidence"] == "in Vermont"
 
 
 # -- one persona

@@ -232,6 +232,14 @@ def test_the_same_text_twice_is_a_duplicate_even_with_no_check():
     assert made.rejected[0]["reason"].startswith("the same text as ")
 
 
+def test_what_cannot_be_encoded_is_replaced_and_breaks_nothing(tmp_path):
+    model = writer(lambda _prompt, seed: f"I am \ud83d number {seed}.")
+    options = GenerateOptions(preamble=False, checks=("words:least=2",))
+    made = generate(model, 2, options=options, folder=tmp_path / "run")
+    assert all(record["backstory"].startswith("I am ? number ") for record in made.records)
+    assert generate(model, 2, options=options, folder=tmp_path / "run").records == made.records and model.asked == 2
+
+
 def test_a_near_duplicate_begins_another_life(starter):
     stories = [starter[0].backstory, f"{starter[0].backstory} Truly.", starter[1].backstory]
 
@@ -424,8 +432,8 @@ def test_generated_backstories_are_appended_as_a_minor_release(starter, tmp_path
 
 def test_a_release_that_does_not_follow_is_refused(starter):
     made = generate(writer(), 1, options=STRICT, collection=starter)
-    with pytest.raises(OptionError, match=r"is a patch release .* demands a minor release: give 1\.1\.0 or higher"):
-        append(made, starter, release="1.0.1")
+    with pytest.raises(OptionError, match=r"is a patch release .* demands a minor release: give 1\.2\.0 or higher"):
+        append(made, starter, release="1.1.1")
 
 
 def test_only_collections_of_the_same_traits_are_joined(starter):

@@ -106,6 +106,21 @@ def test_limits_of_another_type_are_refused_and_told_by_the_checks(question, loa
     assert problem.startswith(f"error: question 'q', {checking}")
 
 
+@pytest.mark.parametrize("code", [float("inf"), float("nan")])
+def test_a_code_that_is_not_finite_is_refused(code):
+    with pytest.raises(DataError, match="question 'q': .*an option is like"):
+        Survey.from_dict(survey(options=[{"code": code, "text": "Fig"}, *OPTIONS[1:]]))
+
+
+def test_orders_and_scales_of_another_type_are_refused_by_what_they_are():
+    with pytest.raises(
+        DataError, match="order_patterns must be a list of original, reversed, shuffled, got 'original'"
+    ):
+        Survey.from_dict({**survey(), "order_patterns": "original"})
+    with pytest.raises(DataError, match=r"scales must be an object of name to keys, got \{'one': \[\['q'\]\]\}"):
+        Survey.from_dict({**survey(), "scales": {"one": [["q"]]}})
+
+
 def test_an_unknown_kind_is_refused_with_those_that_are_known():
     with pytest.raises(UnknownNameError, match=r"kind of the question 'q': 'numbers': did you mean 'number'\?"):
         Survey.from_dict(survey(kind="numbers"))

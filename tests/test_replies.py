@@ -137,6 +137,18 @@ def test_reply_that_declines_is_refused(text):
     assert outcome(parse_reply(text, SPENDING)) == (REFUSED, MISSING)
 
 
+@pytest.mark.parametrize("text", ["No answer", "no answer.", "No opinion", "I have no opinion on that"])
+def test_the_no_of_a_refusal_is_not_the_option_no(text):
+    assert outcome(parse_reply(text, ["Yes", "No"])) == (REFUSED, MISSING)
+    assert outcome(parse_reply(f"No. {text}", ["Yes", "No"])) == (ANSWERED, 1)
+    assert outcome(parse_reply(text, ["Yes", "No", "No answer", "No opinion"]))[0] == ANSWERED
+
+
+def test_an_option_without_text_is_told_by_its_letter_alone():
+    assert outcome(parse_reply("It depends.", ["", "Yes"])) == (UNPARSABLE, MISSING)
+    assert [outcome(parse_reply(text, [" ", "Yes"]))[1] for text in ("(A)", "Oh yes")] == [0, 1]
+
+
 def test_an_option_that_is_a_refusal_is_an_answer():
     assert outcome(parse_reply("Refuse", ["Accept", "Refuse"])) == (ANSWERED, 1)
     assert outcome(parse_reply("I don't know (B)", SPENDING)) == (ANSWERED, 1)
@@ -332,6 +344,21 @@ def test_a_reply_that_names_one_number_is_that_number(text, value):
         ("two million", 2e6),
         ("3 thousand", 3000),
         ("a thousand", 1000),
+        (".5", 0.5),
+        ("$.75", 0.75),
+        ("-.5", -0.5),
+        ("I'd say -3", -3),
+        ("It is -3 degrees", -3),
+        ("Answer - 5", 5),
+        ("about ...5", 5),
+        ("five-hundred", 500),
+        ("2-million", 2e6),
+        ("two dozen", 24),
+        ("a dozen", 12),
+        ("5 trillion", 5e12),
+        ("5 m tall", 5),
+        ("5 minutes", 5),
+        ("5 beers", 5),
     ],
 )
 def test_numbers_without_limits_may_be_large_or_negative(text, value):
@@ -353,6 +380,17 @@ def test_numbers_without_limits_may_be_large_or_negative(text, value):
         ("12:30", AMBIGUOUS),
         ("one and a half", AMBIGUOUS),
         ("1e5", AMBIGUOUS),
+        ("$1.5M", AMBIGUOUS),
+        ("1.5bn", AMBIGUOUS),
+        ("5 bn", AMBIGUOUS),
+        ("5 mil", AMBIGUOUS),
+        ("2\u00bd", AMBIGUOUS),
+        ("\u00bd", AMBIGUOUS),
+        ("two thirds", AMBIGUOUS),
+        ("three quarters", AMBIGUOUS),
+        (">5", AMBIGUOUS),
+        ("< 5", AMBIGUOUS),
+        ("\u2265 5", AMBIGUOUS),
         ("8 hours on 5 days", AMBIGUOUS),
         ("169", OFF_LIST),
         ("-1", OFF_LIST),
@@ -375,6 +413,18 @@ def test_a_reply_that_names_no_single_number_within_the_limits_says_why(text, re
 def test_any_number_in_digits_is_read_as_itself(number, form):
     written = f"{number:.6f}" if isinstance(number, float) else str(number)
     assert read_answer(HOURS, (), form.format(written)).value == float(written)
+
+
+@pytest.mark.parametrize("text", ["None", "none.", "None at all", " None ", "Zero"])
+def test_none_of_what_is_counted_from_zero_is_zero(text):
+    assert read_answer(HOURS, (), text).value == 0
+    some = Question(key="h", text="How many?", kind="number", low=1)
+    assert why(read_answer(some, (), text)) == OFF_LIST
+
+
+def test_none_within_a_sentence_or_of_what_is_not_counted_is_no_number():
+    assert why(read_answer(HOURS, (), "None of your business")) == OFF_LIST
+    assert why(read_answer(ANY, (), "None")) == OFF_LIST
 
 
 @given(st.integers(0, 10**9))
@@ -534,6 +584,38 @@ def test_words_are_kept_without_the_space_around_them_and_short_refusals_are_non
     assert read_answer(why_, (), long).value == long
     assert why(read_answer(why_, (), "I'd rather not say.")) == REFUSED
     assert why(read_answer(why_, (), " \n")) == EMPTY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I work as an aide.",
+        "As an aircraft mechanic.",
+        "They refuse to help us.",
+        "The decline of our town.",
+        "Because prices declined.",
+        "I prefer not to drive.",
+        "I'd rather not fly.",
+    ],
+)
+def test_short_words_with_the_sound_of_a_refusal_are_an_answer(text):
+    assert read_answer(Question(key="w", text="Why?", kind="text"), (), text).value == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I decline to answer.",
+        "I must respectfully decline.",
+        "Refused",
+        "I would rather not.",
+        "Prefer not to answer",
+        "I prefer not to talk about it.",
+        "As an AI, I have none.",
+    ],
+)
+def test_short_words_that_decline_are_refused(text):
+    assert why(read_answer(Question(key="w", text="Why?", kind="text"), (), text)) == REFUSED
 
 
 # -- whatever a model says

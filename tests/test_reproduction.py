@@ -7,9 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from anthology_hub.cli import main
+from anthology_hub.collection import Anthology
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
 from anthology_hub.evaluation import EvaluateOptions
 from anthology_hub.humans import Respondents
+from anthology_hub.matching import match
 from anthology_hub.models import open_model
 from anthology_hub.models.scripted import ScriptedModel
 from anthology_hub.reproduction import Study, plan_reproduction, reproduce
@@ -115,12 +117,48 @@ def test_a_backstory_that_was_not_written_leaves_its_respondent_out_and_is_count
     assert "primed: 11 respondents have no backstory and are left out." in str(done)
 
 
+def test_a_writer_that_writes_nothing_leaves_its_condition_out_with_the_reason(humans, starter, tmp_path):
+    mute = ScriptedModel("first", replies=lambda _prompt, _seed: "")
+    model = ScriptedModel("uniform")
+    done = reproduce("paper-w34", humans, model, tmp_path, people=starter, writer=mute, n=8, evaluation=QUICK)
+    assert done.left_out == {"primed": "its writer wrote no backstory"} and len(done.rows) == 5
+
+
+def test_matching_takes_every_trait_of_the_study_and_has_the_papers_objective(humans, starter, tmp_path):
+    done = reproduce("paper-w34", humans, ScriptedModel("uniform"), tmp_path, people=starter, n=8, evaluation=QUICK)
+    greedy = next(row.result for row in done.rows if row.condition.cast == "greedy")
+    few = humans.sample(8, seed=0)
+    best = match(starter, few, method="greedy", traits=FIVE, floor=1e-12).diagnostics
+    assert greedy.provenance["inputs"]["matching"]["mean_weight"] == pytest.approx(best["mean_weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"append": "song"}, OptionError, "song"),
+        ({"lacking": "race"}, UnknownNameError, "unknown trait shared by personas and pew-w34 'race'"),
+        ({"crosswalk": ""}, OptionError, "pew-w34 has no crosswalk from persona levels to its own"),
+    ],
+)
+def test_what_would_fail_later_fails_before_anything_is_asked(humans, starter, tmp_path, change, error, message):
+    traits = tuple(trait for trait in starter.codebook.traits if trait.name != change.get("lacking"))
+    book = replace(starter.codebook, name="own" if "crosswalk" in change else "starter", traits=traits)
+    rows = [{"backstory": f"Story {at}.", "traits": {"age": "18-29"}} for at in range(4)]
+    people = Anthology.from_records(rows, book, name="own", licence="CC0-1.0")
+    model, them = ScriptedModel("uniform"), replace(humans, crosswalk=change.get("crosswalk", humans.crosswalk))
+    with pytest.raises(error, match=message):
+        reproduce("paper-w34", them, model, tmp_path, people=people, n=3, append=change.get("append", "bio"))
+    assert model.asked == 0
+
+
 def test_the_plan_counts_what_each_condition_takes(humans, starter):
     model = ScriptedModel("uniform")
     plans = plan_reproduction("paper-w34", humans, model, people=starter, n=10)
     assert plans["bio"].answers == plans["anthology-greedy"].answers == 80 and model.asked == 0
     assert plans["anthology-greedy"].unique_tokens > plans["bio"].unique_tokens
     assert "none is given" in plans["primed"]
+    plans = plan_reproduction("paper-w34", humans, model, people=starter, writer=ScriptedModel("first"), n=10)
+    assert plans["primed"] == "its 10 backstories are written first, by first: it is counted then"
 
 
 @pytest.mark.parametrize("name", ["paper-w34", "paper-w92", "paper-w99"])
@@ -154,6 +192,9 @@ def test_the_command_prints_the_table_and_plans_without_asking(wave, tmp_path):
     asked = ["reproduce", "paper-w34", "--humans", str(wave), "--model", "scripted:uniform", "--sample", "20"]
     planned = run(main, [*asked, "--dry-run"])
     assert planned.exit_code == 0 and "  20 roles, 160 answers" in planned.output
+    assert "primed\n  no count: its backstories are written for each respondent" in planned.output
+    planned = run(main, [*asked, "--dry-run", "--writer", "scripted:first"])
+    assert "primed\n  no count: its 20 backstories are written first" in planned.output
     done = run(main, [*asked, "--out", str(tmp_path / "out"), "--mode", "letters"])
     assert done.exit_code == 0, done.output
     assert "uniform       " in done.output and "reported by the paper, table 2.1" in done.output

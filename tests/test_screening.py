@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthology_hub import screening
+from anthology_hub import Anthology, screening
+from anthology_hub.conditioning import transcript
 from anthology_hub.errors import AnthologyError, MissingExtraError, OptionError, UnknownNameError
 from anthology_hub.models import Choice
 from anthology_hub.models.scripted import ScriptedModel
@@ -47,8 +48,13 @@ def reason(spec, text, context=NOTHING):
         ("first_person", "She is old. He is not. They live in Ohio by the lake.", "0 of 13 words"),
         ("markers", "I am old.\nQ: And then?", "marked by 'Q:'"),
         ("markers", "I am old. Interviewer: And then?", "marked by 'Interviewer:'"),
+        ("markers", "INTERVIEWER: And then?\nI am old.", "marked by 'INTERVIEWER:'"),
+        ("markers", "I am old.\nQ2: And then?", "marked by 'Q2:'"),
         ("placeholders", "I live in [city] now.", "'[city]'"),
         ("placeholders", "As an AI, I have no age.", "'As an AI'"),
+        ("placeholders", "I'm just an AI assistant.", '"I\'m just an AI assistant"'),
+        ("placeholders", "Sure! Here is a first-person backstory:\nI bake.", "'Here is a first-person backstory'"),
+        ("placeholders", "My name is ____ and I bake.", "'____'"),
         ("placeholders", "I bake.</p>", "'</p>'"),
         ("ending", "I grew up in Ohio and then we", "mid-sentence: ...'I grew up in Ohio and then we'"),
         ("repetition", "I went to the store and then home. " * 20, "% of its five-word sequences are repeated"),
@@ -61,14 +67,26 @@ def test_a_check_says_what_is_wrong(spec, bad, said):
     assert said in reason(spec, bad)
 
 
+@pytest.mark.parametrize(
+    "text", ["I am an AI researcher.", "Here is the story of my life.", "Q. and A. are letters.", "3 < 4 and 5 > 2."]
+)
+def test_what_only_looks_like_a_comment_or_marker_passes(text):
+    assert screen(text, checks_of(["markers", "placeholders"]), NOTHING) is None
+
+
 @pytest.mark.parametrize("spec", ["words:least=50", *(name for name in CHECKS if name != "words")])
 def test_plain_prose_passes_every_check(spec):
     assert reason(spec, PROSE) is None
 
 
-def test_every_story_of_the_starter_passes_the_default_checks(starter):
-    checks = checks_of(["default"])
-    assert [p.persona_id for p in starter if screen(p.backstory, checks, NOTHING)] == []
+def test_every_story_of_the_starter_passes_the_default_checks_and_every_answer_those_of_answers(starter):
+    checks, of_answers = checks_of(["default"]), checks_of(["answers"])
+    interviews = {p.persona_id: transcript(p.backstory) for p in starter if transcript(p.backstory)}
+    stories = [p for p in starter if p.persona_id not in interviews]
+    assert (len(stories), len(interviews)) == (300, 20)
+    assert [p.persona_id for p in stories if screen(p.backstory, checks, NOTHING)] == []
+    answers = [answer for turns in interviews.values() for _, answer in turns]
+    assert len(answers) == 200 and [answer for answer in answers if screen(answer, of_answers, NOTHING)] == []
 
 
 @pytest.mark.parametrize("spec", ["repetition", "language"])
@@ -124,6 +142,11 @@ def test_a_check_of_ones_own_is_used_by_name(monkeypatch):
         ("lenght", UnknownNameError, "unknown check 'lenght': did you mean"),
         ("words:lest=3", UnknownNameError, "unknown option of the check 'words' 'lest': did you mean 'least'? Allowed"),
         ("words:least=many", OptionError, "least of the check 'words' must be a number, got 'many': write least=0.5"),
+        ("words:least=nan", OptionError, "least of the check 'words' must be a number, got 'nan'"),
+        ("first_person:share=20", OptionError, "share of the check 'first_person' must be between 0 and 1, got 20"),
+        ("repetition:packed=-1", OptionError, "packed of the check 'repetition' must be between 0 and 1, got -1"),
+        ("language:sure=90", OptionError, "sure of the check 'language' must be between 0 and 1, got 90"),
+        ("language:wanted=english", UnknownNameError, "unknown language 'english'"),
     ],
 )
 def test_a_specification_that_is_none_is_refused(spec, error, said):
@@ -161,6 +184,16 @@ def test_what_is_near_to_a_collection_is_found_by_words_and_by_meaning(starter, 
     for spec in ("near:alike=0", "near:share=0"):
         find = Neighbours(Check.of(spec), collection=starter, encoder=encoder)
         assert [bool(found) for found in find.reasons([story + " That is all.", PROSE])] == [True, False]
+
+
+def test_an_interview_of_a_collection_is_compared_by_its_answers(starter):
+    interview = next(persona for persona in starter if transcript(persona.backstory))
+    answers = [answer.split()[:20] for _, answer in transcript(interview.backstory)]
+    turns = zip(transcript(interview.backstory), answers, strict=True)
+    text = "\n\n".join(f"{question}\n\nAnswer: {' '.join(said)}" for (question, _), said in turns)
+    short = Anthology.from_records([{"backstory": text}], starter.codebook, name="short", licence="CC0-1.0")
+    said = "\n\n".join(" ".join(answer) for answer in answers)
+    assert list(Neighbours(Check.of("near:alike=0"), collection=short).reasons([said])) != [None]
 
 
 def test_many_passages_find_the_text_they_belong_to(encoder):
@@ -213,6 +246,15 @@ def test_one_text_with_and_one_without_earlier_turns_are_told_apart():
     with_turns = Context(question="b", turns=(("a", "A."),))
     first, second = critic.verdicts([("B.", Context(question="a")), ("B.", with_turns)])
     assert list(first.probs) == ["code"] and list(second.probs) == ["inconsistent", "code"]
+
+
+def test_a_text_of_which_nothing_is_asked_passes_beside_one_of_which_something_is():
+    critic = Critic(model=ScriptedModel("first"), checks=("inconsistent",))
+    first, second = critic.verdicts(
+        [("B.", Context(question="a")), ("B.", Context(question="b", turns=(("a", "A."),)))]
+    )
+    assert (first.probs, first.tokens, first.rejection) == ({}, 0, None)
+    assert second.rejection.check == "critic:inconsistent"
 
 
 class Babbler(ScriptedModel):

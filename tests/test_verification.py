@@ -22,6 +22,8 @@ from anthology_hub.models.scripted import ScriptedModel
 from anthology_hub.prompts import derive_seed
 from anthology_hub.schema import Result, digest
 from anthology_hub.verification import Difference, SurveyProtocol, mark
+from tests.test_administration import MIXED, WAYS, talk
+from tests.test_simulation import moody
 
 QUICK = EvaluateOptions(bootstraps=40, splits=5)
 BIO = SimulateOptions(conditioning="bio")
@@ -270,6 +272,44 @@ def test_changed_replies_are_found_in_text_mode_too(gss, spending, tmp_path):
     (difference,) = run.verified(gss).differences
     assert difference.what == "answers that do not follow from their probabilities or replies and the seed"
     assert difference.found == int((table["raw"] != "(B)").sum())
+
+
+def test_answers_left_out_though_the_options_had_enough_probability_are_found(pushed, gss):
+    table = pushed.table()
+    worst = table.index[:25]
+    table.loc[worst, "option"], table.loc[worst, "status"] = -1, "unparsable"
+    pushed.rewrite(table)
+    assert (
+        "answers",
+        "answers that do not follow from their probabilities or replies and the seed",
+    ) in found(pushed.verified(gss))
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_runs_asked_in_any_way_are_verified_and_changes_of_them_found(way, gss, spending, tmp_path):
+    if way.get("conditioning") not in ("nothing", "qa", "portray"):
+        way = {name: value for name, value in way.items() if name != "append"} | {"conditioning": "bio"}
+    number = next(question for question in MIXED.questions if question.kind == "number")
+    survey = replace(spending, questions=(*spending.questions[:2], number, *spending.questions[2:]))
+    model = ScriptedModel(moody, replies=talk)
+    answers = simulate(unmatched(gss.sample(30)), survey, model, options=SimulateOptions(**way), wave="2")
+    result = evaluate(answers, gss, options=QUICK)
+    publish(result, tmp_path, answers=answers)
+    pushed = Pushed(folder=tmp_path, result=result, answers=answers)
+    told = pushed.verified(gss, survey=survey)
+    assert told.verdict == "verified", told.differences
+    table = pushed.table()
+    table.loc[3, "option"] = (table.loc[3, "option"] + 1) % 3
+    pushed.rewrite(table)
+    told = pushed.verified(gss, survey=survey)
+    assert told.verdict == "differs" and any("do not follow" in str(one) for one in told.differences)
+
+
+@pytest.mark.parametrize("name", ["options_order", "labels", "least_mass"])
+def test_a_run_file_with_options_of_another_type_is_no_result(pushed, gss, name):
+    pushed.edit(lambda r: r["anthology_hub"]["provenance"]["inputs"]["options"].update({name: ["both"]}))
+    (why,) = read_board(pushed.folder).broken.values()
+    assert name in why
 
 
 def test_draws_are_checked_only_with_the_prompts_that_they_were_made_with(pushed, gss):

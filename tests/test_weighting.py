@@ -336,7 +336,7 @@ def test_a_sample_stands_for_its_target_in_every_margin_and_says_how_well(starte
             assert about.drawn[key][cell] == pytest.approx(share, abs=0.1)
     assert sum(about.drawn["gender", "age"].values()) == pytest.approx(1)
     assert about.drawn["region"] == pytest.approx(found.margins("region"), abs=1e-6)
-    assert 20 <= about.n_effective < 150 and set(about.unannotated) == {"region", "gender", "age"}
+    assert 20 <= about.n_effective < 320 and set(about.unannotated) == {"region", "gender", "age"}
     assert {persona.traits["age"] for persona in found} == {"65+", "30-49"}
 
 
@@ -361,18 +361,19 @@ def test_the_order_of_a_view_changes_no_sample_and_the_seed_does(starter):
 
 
 def test_the_population_of_the_codebook_is_a_target_and_what_a_collection_lacks_of_it_is_told(starter):
-    muslims = r"cells of the target cannot be met, the furthest off: .*'Muslim' 0.0% of 0.8%.* among 150 personas"
-    with pytest.warns(AnthologyWarning, match=muslims):
+    lacking = r"cells of the target cannot be met, the furthest off: .*'Orthodox' 0.0% of 0.3%.* among 320 personas"
+    with pytest.warns(AnthologyWarning, match=lacking):
         found = starter.sample(50, target="population")
     about = found.representation
-    assert about.unmet["religion", "Muslim"] == pytest.approx(0.008, abs=1e-5)
+    assert about.unmet["religion", "Orthodox"] == pytest.approx(0.0034, abs=1e-5)
     assert about.expected["region"]["South"] == pytest.approx(0.3811, abs=0.001)
     assert about.target["age"] == pytest.approx(dict(population(starter.codebook)["age"]), abs=1e-3)
 
 
 def test_a_sample_of_everybody_is_everybody_and_says_what_is_off(starter):
     with pytest.warns(AnthologyWarning, match="4 cells of the target cannot be met"):
-        found = starter.sample(150, target={"region": {"Northeast": 0.7, "South": 0.1, "West": 0.1, "Midwest": 0.1}})
+        skewed = {"Northeast": 0.7, "South": 0.1, "West": 0.1, "Midwest": 0.1}
+        found = starter.sample(len(starter), target={"region": skewed})
     assert found.ids == starter.ids
     assert found.representation.expected["region"] == pytest.approx(starter.margins("region"), abs=1e-5)
 
@@ -386,8 +387,8 @@ def test_margins_of_respondents_are_a_target(starter, gss):
 @pytest.mark.parametrize(
     ("n", "target", "error", "message"),
     [
-        (151, TARGET, OptionError, "cannot sample 151 personas of 150: allowed are 1 to 150"),
-        (0, TARGET, OptionError, "cannot sample 0 personas of 150"),
+        (321, TARGET, OptionError, "cannot sample 321 personas of 320: allowed are 1 to 320"),
+        (0, TARGET, OptionError, "cannot sample 0 personas of 320"),
         (
             10,
             {"region": {"South": 0.6, "West": 0.3}},
