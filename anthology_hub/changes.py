@@ -219,7 +219,7 @@ def _changed_rows(
     old: Release, new: Release, common: list[str], shared: list[str]
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Which common personas differ in a column or a probability, and how many are newly annotated for each trait."""
-    was, now = ([release.row_of[persona_id] for persona_id in common] for release in (old, new))
+    was, now = (np.array([release.row_of[name] for name in common], dtype=np.int64) for release in (old, new))
     differ = np.zeros(len(common), dtype=bool)
     annotated: dict[str, int] = {}
     plain = [name for name in old.personas.names if name in new.personas.names and name not in ("backstory", *shared)]

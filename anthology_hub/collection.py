@@ -467,7 +467,7 @@ class Anthology:
             >>> [round(found.margins("region")[level], 2) for level in ("South", "West")]
             [0.5, 0.5]
             >>> found.representation.unmet, round(found.representation.n_effective)
-            ({}, 47)
+            ({}, 103)
         """
         if not 1 <= n <= len(self):
             raise OptionError(f"cannot sample {n} personas of {len(self)}: allowed are 1 to {len(self)}")

@@ -87,7 +87,7 @@ def read_shipped(kind: str, name: str) -> dict[str, Any]:
     if name.endswith(".json"):
         return read_json(Path(name))
     if name not in shipped(kind):
-        raise UnknownNameError(kind.rstrip("s"), name, shipped(kind))
+        raise UnknownNameError(kind.replace("ies", "y").rstrip("s"), name, shipped(kind))
     return read_json(DATA / kind / f"{name}.json")
 
 

@@ -392,7 +392,7 @@ def test_a_question_of_the_wrong_form_is_refused(change, said):
 
 @pytest.mark.parametrize("change", [{"order_patterns": 5}, {"order_patterns": ["up"]}, {"scales": {"a": 5}}])
 def test_orders_and_scales_of_the_wrong_form_are_refused(change):
-    with pytest.raises((DataError, LookupError), match="order pattern|scales must be"):
+    with pytest.raises((DataError, LookupError), match="order pattern|order_patterns must be|scales must be"):
         Survey.from_dict({"name": "s", "questions": [ASKED], **change})
 
 

@@ -117,24 +117,24 @@ def test_a_release_never_changes(few, starter, api, repo):
 
 
 def test_what_changed_decides_how_far_the_version_must_rise(few, starter, api, repo):
-    few.push(repo, release="v1.0.0")
+    few.push(repo, release="v5.0.0")
     more = starter.where(region="South")
     both = starter._view(np.unique(np.concatenate([few._rows, more._rows])), None)
     with pytest.raises(
-        OptionError, match=r"release 1.0.1 is a patch release .* personas added demands a minor release"
+        OptionError, match=r"release 5.0.1 is a patch release .* personas added demands a minor release"
     ):
-        both.push(repo, release="v1.0.1")
-    both.push(repo, release="v1.1.0")
-    with pytest.raises(OptionError, match=r"personas removed demands a major release: give 2.0.0 or higher"):
-        few.push(repo, release="v1.2.0")
-    few.push(repo, release="v2.0.0")
-    with pytest.raises(OptionError, match=f"{repo} has v2.0.0 already: a release below it cannot be added"):
-        both.push(repo, release="v1.5.0")
-    assert list(tags(api, repo)) == ["v1.0.0", "v1.1.0", "v2.0.0"]
-    assert len(Anthology.load(repo, revision="v1.1.0")) == len(both)
+        both.push(repo, release="v5.0.1")
+    both.push(repo, release="v5.1.0")
+    with pytest.raises(OptionError, match=r"personas removed demands a major release: give 6.0.0 or higher"):
+        few.push(repo, release="v5.2.0")
+    few.push(repo, release="v6.0.0")
+    with pytest.raises(OptionError, match=f"{repo} has v6.0.0 already: a release below it cannot be added"):
+        both.push(repo, release="v5.5.0")
+    assert list(tags(api, repo)) == ["v5.0.0", "v5.1.0", "v6.0.0"]
+    assert len(Anthology.load(repo, revision="v5.1.0")) == len(both)
     changelog = Path(hf_hub_download(repo, "CHANGELOG.md", repo_type="dataset", endpoint=api.endpoint, token=api.token))
     headings = [line for line in changelog.read_text().splitlines() if line.startswith("## ")]
-    assert headings[:2] == ["## 2.0.0", "## 1.1.0"]
+    assert headings[:2] == ["## 6.0.0", "## 5.1.0"]
     assert f"- {len(both) - 12} personas added" in changelog.read_text()
 
 

@@ -346,4 +346,4 @@ def test_an_age_in_a_sentence_with_a_year_may_be_of_that_year():
 
 
 def test_the_starter_loads_by_its_name(starter):
-    assert re.fullmatch(r"anthology-starter@1\.0\.0#[0-9a-f]{12}", Anthology.load("starter").identity)
+    assert re.fullmatch(r"anthology-starter@1\.1\.0#[0-9a-f]{12}", Anthology.load("starter").identity)

@@ -6,7 +6,6 @@ import re
 import runpy
 import shlex
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -50,14 +49,6 @@ LOOKS = {
 }
 
 
-@cache
-def ran(name):
-    """The notebook, run once; and what its kernel holds in the end."""
-    look = f"import json\nfrom pathlib import Path\nprint(json.dumps({LOOKS[name]}))"
-    notebook, seen = SCRIPT["run"](NAMES[name], look=look)
-    return notebook, json.loads(seen)
-
-
 def kept(name):
     return nbformat.read(NAMES[name], as_version=4)
 
@@ -89,21 +80,25 @@ def test_links_of_a_notebook_lead_somewhere(name):
         assert (NAMES[name].parent / link).exists(), link
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_shows_what_is_committed(name):
-    fresh, _ = ran(name)
+def run_as_committed(name):
+    """Run a notebook, compare it with the committed one, and return what its kernel holds in the end."""
+    look = f"import json\nfrom pathlib import Path\nprint(json.dumps({LOOKS[name]}))"
+    fresh, seen = SCRIPT["run"](NAMES[name], look=look)
     for old, new in zip(kept(name).cells, fresh.cells, strict=True):
         assert old.source == new.source
         if old.cell_type == "code":
             assert shown(old) == shown(new), f"run scripts/make_tutorials.py: {old.source}"
             kinds = [[out.output_type for out in cell.outputs] for cell in (old, new)]
             assert kinds[0] == kinds[1], old.source
+    return json.loads(seen)
+
+
+# One test for each notebook: workers share nothing, and each would run it again.
 
 
 @pytest.mark.slow
-def test_the_first_notebook_finds_whom_it_asks_for():
-    _, seen = ran("1-find-people")
+def test_the_first_notebook_shows_what_is_committed_and_finds_whom_it_asks_for():
+    seen = run_as_committed("1-find-people")
     assert seen["south"] == ["South"] and seen["ages"] == ["50-64", "65+"]
     assert seen["best"] == 1 and seen["sorted"]
     assert seen["off"] < 0.02 and 200 < seen["n_effective"] <= 320
@@ -111,8 +106,8 @@ def test_the_first_notebook_finds_whom_it_asks_for():
 
 
 @pytest.mark.slow
-def test_the_second_notebook_matches_asks_and_publishes():
-    _, seen = ran("2-run-a-survey")
+def test_the_second_notebook_shows_what_is_committed_matches_asks_and_publishes():
+    seen = run_as_committed("2-run-a-survey")
     mean, distinct = seen["mean"], seen["distinct"]
     assert mean["greedy"] >= mean["capacity 2"] >= mean["optimal"] > 10 * mean["random"]
     assert distinct["optimal"] == distinct["random"] == 60 > distinct["greedy"] and seen["reuse"] <= 2
@@ -123,8 +118,8 @@ def test_the_second_notebook_matches_asks_and_publishes():
 
 
 @pytest.mark.slow
-def test_the_third_notebook_makes_annotates_and_publishes_a_release():
-    _, seen = ran("3-make-your-own-collection")
+def test_the_third_notebook_shows_what_is_committed_makes_annotates_and_publishes_a_release():
+    seen = run_as_committed("3-make-your-own-collection")
     tried, *became = seen["tried"]
     assert sum(seen["kept"]) == 3 and 1 <= seen["kept"][0] == seen["added"] and tried == sum(became) > 0
     assert seen["sums"] == pytest.approx([1] * 2 * seen["added"], abs=1e-5) and seen["methods"] == ["logprob"]
