@@ -40,6 +40,9 @@ _HOMES = {
     "load_run": "simulation",
     "EvaluateOptions": "evaluation",
     "evaluate": "evaluation",
+    "compare": "comparison",
+    "plan_power": "power",
+    "rectify": "rectification",
     "publish": "leaderboard",
     "read_board": "leaderboard",
     "compact": "leaderboard",
@@ -98,6 +101,7 @@ __all__ = [
     "attrite",
     "code_answers",
     "compact",
+    "compare",
     "diagnose",
     "evaluate",
     "generate",
@@ -107,6 +111,7 @@ __all__ = [
     "match",
     "open_model",
     "plan_annotation",
+    "plan_power",
     "plan_simulation",
     "publish",
     "rake",
@@ -114,6 +119,7 @@ __all__ = [
     "read_board",
     "read_results",
     "read_survey",
+    "rectify",
     "reproduce",
     "simulate",
     "steer",
@@ -130,6 +136,7 @@ if TYPE_CHECKING:
     from anthology_hub.calibration_report import write_calibration
     from anthology_hub.cards import CardText
     from anthology_hub.collection import Anthology
+    from anthology_hub.comparison import compare
     from anthology_hub.crosswalks import Crosswalk, target_of
     from anthology_hub.diagnostics import diagnose
     from anthology_hub.errors import AnthologyError
@@ -145,8 +152,10 @@ if TYPE_CHECKING:
     from anthology_hub.models import Sampling, open_model
     from anthology_hub.panels import Panel, attrite, transitions
     from anthology_hub.pools import import_pool
+    from anthology_hub.power import plan_power
     from anthology_hub.questionnaires import read_survey
     from anthology_hub.ranking import rank
+    from anthology_hub.rectification import rectify
     from anthology_hub.report import write_report
     from anthology_hub.reproduction import reproduce
     from anthology_hub.schema import Codebook, Matching, Persona, Result, Survey

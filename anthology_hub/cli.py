@@ -11,18 +11,18 @@ import click
 
 from anthology_hub import __version__, weights
 from anthology_hub.cli_annotating import annotate_command
+from anthology_hub.cli_comparing import compare_command, evaluate_command
 from anthology_hub.cli_humans import humans_group
 from anthology_hub.cli_interviewing import interview_command
 from anthology_hub.cli_making import generate_command
+from anthology_hub.cli_planning import power_command, rectify_command
 from anthology_hub.cli_sharing import COMMANDS
 from anthology_hub.cli_simulating import match_command, simulate_command
 from anthology_hub.cli_studies import reproduce_command
 from anthology_hub.cli_surveys import survey_group
 from anthology_hub.console import (
     Bars,
-    figure,
     json_option,
-    load_humans,
     load_people,
     one_line,
     people_options,
@@ -31,24 +31,14 @@ from anthology_hub.console import (
     print_tree,
     seed_option,
 )
-from anthology_hub.errors import AnthologyError, OptionError
-from anthology_hub.evaluation import WEIGHTINGS, EvaluateOptions, evaluate
+from anthology_hub.errors import AnthologyError
 from anthology_hub.humans import sources
 from anthology_hub.labhub.commands import hub_group, serve_command
-from anthology_hub.leaderboard import publish, read_board
 from anthology_hub.pools import kinds
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
-from anthology_hub.ranking import rank
-from anthology_hub.report import check_extras, write_report
-from anthology_hub.schema import SMALLEST_CELL, Codebook, Metric, Persona, Result, Survey, shipped
+from anthology_hub.schema import Codebook, Persona, Survey, shipped
 from anthology_hub.simulation import load_run
 
-LABELS = {
-    "wd": "WD (option steps)",
-    "wd_normalised": "WD normalised",
-    "jsd": "Jensen-Shannon",
-    "fro": "Fro",
-}
 EXIT_CODES = "Exit codes: 0 done; 1 an error, told in one line; 2 wrong usage; 130 interrupted."
 
 
@@ -141,64 +131,6 @@ def search_command(
         click.echo(f"{found.shortfall} fewer than asked: no more personas fit the conditions", err=True)
 
 
-@main.command("evaluate")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--humans", help="A source or a GSS file; the one of the run, if not given.")
-@click.option("--wave", type=int, help="Year, where a file has several.")
-@click.option("--reference", type=click.Choice(["all", "cast"]), default="all", show_default=True,
-              help="Compare with all respondents, or with those who were stood in for.")  # fmt: skip
-@click.option("--weighting", type=click.Choice(WEIGHTINGS), default="weighted", show_default=True)
-@click.option("--publish", "target", help="Add the result to this results folder, or hf://namespace/name.")
-@click.option("--smallest-cell", default=SMALLEST_CELL, show_default=True, help="Publish no cell of fewer humans.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write a report page into this folder.")
-@json_option
-def evaluate_command(
-    folder: Path,
-    humans: str | None,
-    wave: int | None,
-    reference: str,
-    weighting: str,
-    target: str | None,
-    smallest_cell: int,
-    report: Path | None,
-    as_json: bool,
-) -> None:
-    """Compare a finished run with the humans.
-
-    Example: anthology-hub evaluate runs/a --publish results --report reports/a
-    """
-    if report:
-        check_extras()
-    answers = load_run(folder)
-    played = answers.provenance["inputs"]["humans"]
-    if humans is None and played not in sources():
-        raise OptionError(f"the respondents {played!r} of {folder} came from a file: give it with --humans and --wave")
-    people = load_humans(humans or played, wave)
-    if reference == "cast":
-        place = {respondent: row for row, respondent in enumerate(people.ids)}
-        if strange := [respondent for respondent in answers.respondent_ids if respondent not in place]:
-            raise OptionError(
-                f"{people.name} has no respondent {strange[0]!r}: the run stands in for {played}, give that as --humans"
-            )
-        people = people.take([place[respondent] for respondent in answers.respondent_ids])
-    result = evaluate(answers, people, options=EvaluateOptions(weighting=weighting))
-    published = publish(result, target, answers=answers, smallest_cell=smallest_cell) if target else None
-    # What waits in a pull request is not on the board yet.
-    shown = target and report and published and published.pull_request is None
-    rows = rank(read_board(str(target)).entries) if shown else ()
-    intro = WARNING if f"{result.developer}/{result.model}" in _embedded() else ""
-    page = write_report(result, report, answers=answers, humans=people, rows=rows, intro=intro) if report else None
-    if as_json:
-        print_json(result.to_dict())
-        return
-    _print_result(result)
-    if published:
-        waits = f", waits in pull request {published.pull_request}" if published.pull_request else ""
-        click.echo(f"Published: {published.path} ({published.url}){waits}")
-    if page:
-        click.echo(f"Report: {page}")
-
-
 @main.command("list")
 @click.argument(
     "kind", required=False, type=click.Choice(["surveys", "humans", "codebooks", "crosswalks", "pools", "models"])
@@ -263,10 +195,6 @@ def _catalogue() -> dict[str, dict[str, str]]:
     }
 
 
-def _embedded() -> set[str]:
-    return {package["title"] for package in weights.packages().values()}
-
-
 def _run_summary(folder: Path) -> dict[str, Any]:
     answers = load_run(folder)
     inputs = answers.provenance["inputs"]
@@ -299,39 +227,13 @@ def _print_persona(persona: Persona, annotations: list[dict[str, Any]]) -> None:
         click.echo(f"  {annotation['trait']:18} {level:28} {prob:.2f} {annotation['method']}{quote}")
 
 
-def _print_result(result: Result) -> None:
-    click.echo(f"{result.method}, {result.developer}/{result.model}, {result.survey}")
-    click.echo(f"{result.n} simulated people against {_company(result)}")
-    click.echo(f"{'metric':22}{'value':>8}  {'95% interval':18}{'floor':>8}{'floor n':>9}{'uniform':>9}{'majority':>9}")
-    for metric in result.metrics:
-        _print_metric(metric)
-    click.echo("coverage: " + ", ".join(f"{status} {share:.1%}" for status, share in result.coverage.items()))
-    for note in result.notes:
-        click.echo(f"note: {note}")
-
-
-def _company(result: Result) -> str:
-    if not result.n_humans:
-        return "the shares of a group"
-    weighted = result.n_effective is not None and round(result.n_effective) < result.n_humans
-    few = f" (effective {result.n_effective:.0f})" if weighted else ""
-    return f"{result.n_humans} humans{few}"
-
-
-def _print_metric(metric: Metric) -> None:
-    figures = (metric.floor, metric.floor_equal_n, metric.uniform, metric.majority)
-    cells = "".join(f"{figure(value):>{width}}" for value, width in zip(figures, (8, 9, 9, 9), strict=True))
-    label = LABELS.get(metric.name, metric.name)
-    human = f"  humans {metric.human:.3f}" if metric.human is not None else ""
-    between = f"[{figure(metric.low)}, {figure(metric.high)}]" if metric.low is not None else ""
-    click.echo(f"{label:22}{figure(metric.value):>8}  {between:18}{cells}{human}")
-    if metric.note:
-        click.echo(f"  {metric.note}")
-
-
 for _command in (
     match_command,
     simulate_command,
+    evaluate_command,
+    compare_command,
+    power_command,
+    rectify_command,
     generate_command,
     annotate_command,
     reproduce_command,

@@ -16,7 +16,7 @@ from anthology_hub.custody import DESCRIPTION
 from anthology_hub.ddi import ddi_codebook
 from anthology_hub.errors import OptionError
 from anthology_hub.hub import write_file
-from anthology_hub.humans import Respondents
+from anthology_hub.humans import Respondents, sources
 from anthology_hub.questionnaires import SUFFIXES, read_survey
 from anthology_hub.ranking import NOTES, Row
 from anthology_hub.runs import Progress
@@ -79,7 +79,8 @@ def load_people(collection: str, revision: str | None, conditions: Sequence[str]
 def load_humans(name: str, wave: int | None) -> Respondents:
     """Load respondents from a known source, a folder that was imported, or a file of a known layout."""
     kept = (Path(name) / DESCRIPTION).is_file()
-    if kept or not (Path(name).suffix or Path(name).exists()):
+    # A folder of the user's that is called like a source does not hide it.
+    if kept or name in sources() or not (Path(name).suffix or Path(name).exists()):
         return Respondents.load(name)
     options: dict[str, Any] = {} if wave is None else {"wave": wave}
     return Respondents.from_file(name, **options).asked()

@@ -1,35 +1,41 @@
 """Answers against respondents: every figure with its interval, human floor, baselines, n and coverage.
 
-Definitions: Anthology (Moon et al., EMNLP 2024), sections 4 and 5, and its released analysis code; see `metrics`.
+Definitions: Anthology (Moon et al., EMNLP 2024), sections 4 and 5, and its released analysis code; see `measures`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthology_hub import metrics
+from anthology_hub import metrics, resampling
+from anthology_hub.answer_table import ROUNDING
 from anthology_hub.conditioning import STORIED
-from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
+from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.margins import Margins
-from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Survey, digest
+from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained
+from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Subgroup, Survey, digest
+from anthology_hub.sides import Figures, Items, Shares, Side, human_side, margins_side, simulated_side
+from anthology_hub.standins import Standing, StandIns
 from anthology_hub.weighting import effective_size
+from anthology_hub.yardsticks import demographic_cells, yardsticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from anthology_hub.resampling import Rows
+
 WEIGHTINGS = ("weighted", "paper")
-DISTANCES = {
-    "wd": "option steps",
-    "wd_normalised": "share of the scale",
-    "jsd": "Jensen-Shannon distance",
-    "fro": "Frobenius norm",
-}
-"""Names and units of the figures that are distances."""
+RESAMPLES = ("both", "respondents", "personas")
+HEADLINE = "wd_normalised"
+STEPPED = ("wd", "wd_normalised", "variance_ratio")
+CORRELATED = ("fro", "fro_spearman", "fro_polychoric", "cbs")
+CONSISTENT = ("alpha", "omega")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,15 @@ class EvaluateOptions:
     splits: int = 100
     """Random half-splits for the floors, and samples for the floor at equal n."""
     bootstraps: int = 1000
+    resample: str = "both"
+    """Whose chance the intervals tell: that of the humans' sample (`respondents`), of the cast (`personas`: a persona
+    with several roles is drawn with all of them), or of `both`. Person by person, pairs of both are drawn always."""
+    by: tuple[str, ...] = ()
+    """Traits of the humans by whose levels the figures are computed again, as subgroups."""
+    least: int = 30
+    """Roles and humans that a subgroup must have, each."""
+    polychoric: bool = False
+    """Whether to compare polychoric correlations, too; takes seconds for many questions."""
     level: float = 0.95
     seed: int = 0
 
@@ -53,139 +68,45 @@ class EvaluateOptions:
         """
         if self.weighting not in WEIGHTINGS:
             raise OptionError(f"unknown weighting {self.weighting!r}: allowed are {', '.join(WEIGHTINGS)}")
-        if self.splits < 1 or self.bootstraps < 2 or not 0 < self.level < 1:
+        if self.resample not in RESAMPLES:
+            raise OptionError(f"unknown resample {self.resample!r}: allowed are {', '.join(RESAMPLES)}")
+        if self.splits < 1 or self.bootstraps < 2 or not 0 < self.level < 1 or self.least < 2:
             raise OptionError(
-                f"splits must be at least 1, bootstraps at least 2, level between 0 and 1, got {self.splits}, "
-                f"{self.bootstraps}, {self.level}"
+                "splits must be at least 1, bootstraps and least at least 2, level between 0 and 1, got "
+                f"{self.splits}, {self.bootstraps}, {self.least}, {self.level}"
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One side of the comparison: encoded answers, weights, and how its correlations are taken."""
-
-    table: metrics.AnswerTable
-    weights: NDArray[np.float64]
-    """For shares and correlations, shape (n,)."""
-    alpha_weights: NDArray[np.float64]
-    listwise: bool
-    keyed: NDArray[np.bool_]
-    scales: tuple[tuple[int, ...], ...]
-    """Positions of the items of each scale."""
-    strata: NDArray[np.int64] | None = None
-    psu: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def figures(self, draws: NDArray[np.float64]) -> Figures:
-        """Compute everything for each row of draws, which multiply the weights; shape (rows, n)."""
-        shares = self.table.shares(draws * self.weights)
-        correlation = self.table.moments(draws * self.weights, listwise=self.listwise).correlation
-        covariance = self.table.moments(draws * self.alpha_weights, keyed=self.keyed).covariance
-        alphas = [metrics.cronbach_alpha(covariance[:, i][:, :, i]) for i in map(list, self.scales)]
-        alpha = np.mean(alphas, axis=0) if alphas else np.full(len(draws), np.nan)
-        return Figures(shares=shares, correlation=correlation, alpha=alpha)
-
-    def resampled(self, count: int, *, seed: int) -> Figures:
-        """Compute everything on bootstrap samples of the people, drawn as their sample was."""
-        draws = metrics.bootstrap_counts(len(self), count, seed=seed, strata=self.strata, psu=self.psu)
-        return self.figures(draws)
-
-    def once(self) -> Figures:
-        """Compute everything on the data themselves; one row."""
-        return self.figures(np.ones((1, len(self))))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """A side of which only the shares of answers are known: nothing that needs people is defined."""
-
-    shares: NDArray[np.float64]
-    """Shape (q, K)."""
-
-    def __len__(self) -> int:
-        return 0
-
-    def resampled(self, count: int, *, seed: int) -> Figures:
-        """Return the shares as they are, for each draw."""
-        return self.once()
-
-    def once(self) -> Figures:
-        """Return the shares; one row."""
-        q = len(self.shares)
-        return Figures(shares=self.shares[None], correlation=np.full((1, q, q), np.nan), alpha=np.full(1, np.nan))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What one side says, for each row of draws."""
-
-    shares: NDArray[np.float64]
-    """Shape (rows, q, K)."""
-    correlation: NDArray[np.float64]
-    """Shape (rows, q, q)."""
-    alpha: NDArray[np.float64]
-    """Mean over the scales, shape (rows,)."""
-
-    def distances(self, other: Figures, items: Items) -> dict[str, NDArray[np.float64]]:
-        """Return the distances to another side, each of shape (rows,)."""
-        per_item = metrics.wasserstein(self.shares, other.shares)[:, items.ordered]
-        undefined = np.full(len(per_item), np.nan)
-        return {
-            "wd": per_item.mean(axis=1) if per_item.size else undefined,
-            "wd_normalised": (per_item / items.spans[items.ordered]).mean(axis=1) if per_item.size else undefined,
-            "jsd": metrics.jensen_shannon(self.shares, other.shares).mean(axis=1),
-            "fro": metrics.frobenius(items.among(self.correlation), items.among(other.correlation)),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Items:
-    """What the metrics need to know of the questions."""
-
-    spans: NDArray[np.int64]
-    """K-1 of each question, shape (q,)."""
-    ordered: NDArray[np.bool_]
-    """Whether its options have an order, shape (q,)."""
-
-    @classmethod
-    def of(cls, survey: Survey) -> Items:
-        """Return those of a survey."""
-        return cls(
-            spans=np.array([len(question.options) - 1 for question in survey.questions]),
-            ordered=np.array([question.ordinal for question in survey.questions]),
-        )
-
-    def among(self, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the correlations among the ordered items; NaN if there are fewer than two."""
-        kept = correlation[:, self.ordered][:, :, self.ordered]
-        return kept if kept.shape[-1] > 1 else np.full((len(correlation), 1, 1), np.nan)
-
-
-def evaluate(answers: Answers, humans: Respondents | Margins, *, options: EvaluateOptions | None = None) -> Result:
+def evaluate(
+    answers: Answers,
+    humans: Respondents | Margins,
+    *,
+    options: EvaluateOptions | None = None,
+    previous: Respondents | None = None,
+) -> Result:
     """Measure how close simulated answers come to the humans'.
 
     The humans are the reference population: all respondents of a survey, or those that were stood in for. Where their
     file tells strata and sampling units, the intervals allow for that design. Of one group of `Margins` only the
-    shares of answers are known: `fro`, `alpha` and the floors, which need people, are not defined. Choice questions
-    are compared; the others are named in a note.
+    shares of answers are known: what needs people is not defined. Choice questions are compared; the others are named
+    in a note.
 
     Args:
         answers: From `simulate`.
         humans: Respondents with answers to the same questions, or one group of margins.
         options: How to compare.
+        previous: Respondents of an earlier wave of the same survey: what one would predict without a model.
 
     Returns:
-        `wd` (option steps) and `wd_normalised` (0 to 1), both over the questions whose options have an order; `jsd`
-        (0 to 1, all questions), `fro` and `alpha`; each with interval, floors and baselines. A figure that is not
-        defined is None, and its note says why.
+        The figures of `measures.MEASURES`, each with interval, floors, baselines and the part of the way from the
+        uniform baseline to the humans. Those that go person by person or by demographics are there where the roles'
+        respondents are among the humans. A figure that is not defined is None, and its note says why.
 
     Raises:
-        DataError: If the margins have other options for a question.
+        DataError: If the sides are coded by other options, or a weight is negative or no number.
         EmptyError: If a question has no answer on one of the sides, or none is a choice.
         OptionError: If margins of several groups are given.
-        UnknownNameError: If the humans were not asked a question.
+        UnknownNameError: If the humans were not asked a question, now or in the earlier wave, or lack a trait.
 
     Example:
         >>> from anthology_hub import Respondents, SimulateOptions, open_model, simulate, unmatched
@@ -198,28 +119,26 @@ def evaluate(answers: Answers, humans: Respondents | Margins, *, options: Evalua
         True
     """
     whole, answers = answers, answers.choices
-    options, items = options or EvaluateOptions(), Items.of(answers.survey)
+    options = options or EvaluateOptions()
     ours, theirs, notes = _sides(answers, humans, options)
     notes += _administered(whole, answers)
-    us, them = ours.once(), theirs.once()
-    values = us.distances(them, items)
-    draws = _bootstrap(ours, theirs, items, options)
-    floors, equal = _floors(theirs, them, len(answers), items, options, notes)
-    uniform, majority = _baselines(them, items)
-    whys = _undefined(us, them, ours, theirs, items, answers.survey)
-    found = []
-    for name, unit in DISTANCES.items():
-        figures = (draws[name], floors[name], equal[name], uniform[name], majority[name])
-        found.append(_metric(name, unit, values[name][0], figures, options, whys, least=0.0))
-    figures = (draws["alpha"], floors["alpha"], equal["alpha"], 0.0, np.nan)
-    # Judged by closeness to the humans' own alpha: where nobody can know that one, ours says nothing.
-    own = np.nan if isinstance(theirs, Shares) else us.alpha[0]
-    alpha = _metric("alpha", "Cronbach's alpha", own, figures, options, whys, least=None)
-    found.append(replace(alpha, human=_or_none(them.alpha[0])))
+    contest = _contest(answers, humans, ours, theirs, options, previous)
+    us, them = ours.whole, theirs.whole
+    found = contest.metrics(_undefined(us, them, ours, theirs, answers.survey))
+    notes += [*contest.notes, *untold(ours, theirs, options.resample)]
+    items = ours.items
     if not items.ordered.all():
         left_out = ", ".join(q.key for q in answers.survey.questions if not q.ordinal)
-        notes.append(f"The options of {left_out} have no order: jsd alone counts these questions.")
-    return _result(answers, humans, options, tuple(found), _items(answers, us, them, theirs), tuple(notes))
+        notes.append(f"The options of {left_out} have no order: these questions count only in figures that need none.")
+    if isinstance(theirs, Side) and (turned := _turned(us, them, effective_size(ours.weights), answers.survey)):
+        notes.append(
+            f"The simulated answers to {', '.join(turned)} go with the other questions the opposite way: look whether "
+            "the options are coded in the same direction on both sides."
+        )
+    subgroups = tuple(_subgroups(answers, humans, contest)) if options.by else ()
+    return _result(
+        answers, humans, options, found, _items(answers, us, them, theirs), tuple(notes), subgroups, previous
+    )
 
 
 def human_figures(humans: Respondents, survey: Survey) -> Figures:
@@ -231,40 +150,179 @@ def human_figures(humans: Respondents, survey: Survey) -> Figures:
         >>> human_figures(Respondents.load("bfi"), survey).correlation.shape
         (1, 25, 25)
     """
-    return _human_side(humans, survey, EvaluateOptions()).once()
+    return human_side(humans, survey).whole
 
 
 def simulated_figures(answers: Answers) -> Figures:
     """Return the cast's shares, correlations and alpha; one row, with the cast's weights."""
-    return _our_side(answers, EvaluateOptions()).once()
+    return simulated_side(answers).whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contest:
+    """The cast, or a part of it, against the humans, or the same part of them."""
+
+    ours: Side
+    theirs: Side | Shares
+    options: EvaluateOptions
+    us: Rows
+    """Bootstrap draws of the roles, shape (bootstraps, roles)."""
+    them: Rows
+    """Of the humans; shape (bootstraps, 0) of shares."""
+    cells: NDArray[np.int64] | None = None
+    previous: Side | None = None
+    pairs: StandIns | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def drawn(self) -> dict[str, NDArray[np.float64]]:
+        """Every figure that needs no pairs on each bootstrap draw."""
+        theirs = self.theirs.figures(self.them) if isinstance(self.theirs, Side) else self.theirs.whole
+        return self.ours.figures(self.us).against(theirs, self.ours.items)
+
+    def among(self, roles: NDArray[np.int64], people: NDArray[np.int64]) -> _Contest:
+        """Return the contest of some roles and people, on the same draws: so they are a part of the same samples."""
+        assert isinstance(self.theirs, Side)
+        return _Contest(
+            ours=self.ours.take(roles),
+            theirs=self.theirs.take(people),
+            options=self.options,
+            us=self.us[:, roles],
+            them=self.them[:, people],
+        )
+
+    def metrics(self, whys: Mapping[str, str]) -> tuple[Metric, ...]:
+        """Return every figure with its company; `whys` says for each undefined one why it is."""
+        options, items = self.options, self.ours.items
+        values = _singles(self.ours.whole.against(self.theirs.whole, items))
+        own = _singles(self.theirs.whole.against(self.theirs.whole, items))
+        held = yardsticks(
+            self.theirs,
+            items,
+            len(self.ours),
+            splits=options.splits,
+            seed=options.seed,
+            cells=self.cells,
+            previous=self.previous,
+        )
+        self.notes.extend(held.notes)
+        others = self._standing() | self._polychoric()
+        blind = any(untold(self.ours, self.theirs, options.resample))
+        found = []
+        for name, measure in MEASURES.items():
+            if name not in others and name not in values:
+                continue
+            # Judged by closeness to the humans' own: where nobody can know that, ours says nothing.
+            unknown = name in CONSISTENT and isinstance(self.theirs, Shares)
+            one = others.get(name) or Standing(
+                value=np.nan if unknown else values[name],
+                draws=self.drawn[name],
+                human=own[name] if measure.kind != DISTANCE else np.nan,
+                floors=(held.floor[name], held.floor_equal_n[name]),
+                baselines={guess: figures.get(name, np.nan) for guess, figures in held.baselines.items()},
+            )
+            found.append(_metric(name, replace(one, draws=one.draws[:0]) if blind else one, options, whys))
+        return tuple(found)
+
+    def _standing(self) -> dict[str, Standing]:
+        if self.pairs is None:
+            return {}
+        options = self.options
+        self.notes.extend(self.pairs.notes)
+        # Each pair is a persona and a person at once: whosever chance is told, pairs are drawn.
+        drawn, _ = self.pairs.draws(options.bootstraps, seed=options.seed)
+        return self.pairs.person_by_person(drawn, self.cells) | self.pairs.by_demographics(
+            self.us, self.them, splits=options.splits, seed=options.seed
+        )
+
+    def _polychoric(self) -> dict[str, Standing]:
+        if not self.options.polychoric:
+            return {}
+        if not isinstance(self.theirs, Side):
+            return {"fro_polychoric": Standing(value=np.nan, draws=np.zeros(0))}
+        items = self.ours.items
+        ours, theirs = items.among(self.ours.polychoric()), items.among(self.theirs.polychoric())
+        value = float(metrics.frobenius(ours, theirs)[0])
+        start = float(metrics.frobenius(np.eye(ours.shape[-1])[None], theirs)[0])
+        guesses = {"uniform": start, "margins": start}
+        return {"fro_polychoric": Standing(value=value, draws=np.zeros(0), baselines=guesses)}
+
+
+def _drawn_from(
+    ours: Side, theirs: Side | Shares, options: EvaluateOptions, pairs: StandIns | None = None
+) -> tuple[Rows, Rows]:
+    """Resample both sides, each as its sample was drawn and roles with their people; or hold one of them."""
+    count, seed, held = options.bootstraps, options.seed, options.resample
+    if pairs is not None and held == "both":
+        return pairs.draws(count, seed=seed)
+    return (
+        _held(ours, count) if held == "respondents" else ours.draws(count, seed=seed),
+        theirs.draws(count, seed=seed + 1) if isinstance(theirs, Side) and held != "personas" else _held(theirs, count),
+    )
+
+
+def untold(ours: Side, theirs: Side | Shares, resample: str) -> Iterator[str]:
+    """Return why there are no intervals: nothing varies between draws, and that would look like certainty."""
+    if resample != "respondents" and not (ours.units > 1).any():
+        yield "The cast has a single role or persona, whose chance cannot be told: there are no intervals."
+    if resample == "personas":
+        return
+    if isinstance(theirs, Side) and not (theirs.units > 1).any():
+        yield "No stratum has two humans or sampling units, so their chance cannot be told: there are no intervals."
+    if isinstance(theirs, Shares) and resample == "respondents":
+        yield "The chance of respondents cannot be told where only shares are known: there are no intervals."
+
+
+def _held(side: Side | Shares, count: int) -> Rows:
+    return np.ones((count, len(side)), dtype=bool)
+
+
+def _singles(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def _contest(
+    answers: Answers,
+    humans: Respondents | Margins,
+    ours: Side,
+    theirs: Side | Shares,
+    options: EvaluateOptions,
+    previous: Respondents | None,
+) -> _Contest:
+    if isinstance(humans, Margins) or isinstance(theirs, Shares):
+        us, them = _drawn_from(ours, theirs, options)
+        return _Contest(ours=ours, theirs=theirs, options=options, us=us, them=them)
+    pairs = StandIns.of(answers, humans, ours, theirs)
+    us, them = _drawn_from(ours, theirs, options, pairs)
+    earlier = None if previous is None else human_side(previous, answers.survey, weighting=options.weighting)
+    named = answers.provenance["inputs"].get("cast", {}).get("traits", ())
+    traits = [name for name in named if name in humans.codes] or list(humans.codes)
+    return _Contest(
+        ours=ours,
+        theirs=theirs,
+        options=options,
+        us=us,
+        them=them,
+        cells=demographic_cells([humans.codes[name] for name in traits], len(humans)) if traits else None,
+        previous=earlier,
+        pairs=pairs,
+    )
 
 
 def _sides(
     answers: Answers, humans: Respondents | Margins, options: EvaluateOptions
 ) -> tuple[Side, Side | Shares, list[str]]:
     survey = answers.survey
-    known = humans.shares if isinstance(humans, Margins) else humans.answers
-    for key in survey.keys:
-        if key not in known:
-            raise UnknownNameError(f"question of {humans.name}", key, known)
-    ours = _our_side(answers, options)
-    _heard("the simulation", survey, ours.table.observed > 0)
+    ours = simulated_side(answers, weighting=options.weighting)
     if isinstance(humans, Margins):
-        theirs = Shares(shares=_shares(humans, survey))
-        _heard(humans.name, survey, np.asarray(~np.isnan(theirs.shares).any(axis=1)))
+        shares = margins_side(humans, survey)
         uneven = [key for key in survey.keys if key in humans.values]
         steps = f"The source spaces the options of {', '.join(uneven)} unevenly; here each step counts one."
-        return (
-            ours,
-            theirs,
-            [
-                *([steps] if uneven else []),
-                "Only shares of answers are known: the intervals tell the simulation's own chance alone.",
-            ],
-        )
-    side = _human_side(humans, survey, options)
-    _heard(humans.name, survey, side.table.observed > 0)
-    return ours, side, list(_told(humans))
+        alone = "Only shares of answers are known: the intervals tell the simulation's own chance alone."
+        told = [] if options.resample == "respondents" else [alone]
+        return ours, shares, [*([steps] if uneven else []), *told]
+    side = human_side(humans, survey, weighting=options.weighting)
+    return ours, side, list(_told(humans, side))
 
 
 def _administered(whole: Answers, compared: Answers) -> Iterator[str]:
@@ -281,193 +339,168 @@ def _administered(whole: Answers, compared: Answers) -> Iterator[str]:
         )
 
 
-def _heard(who: str, survey: Survey, answered: NDArray[np.bool_]) -> None:
-    if silent := [key for key, some in zip(survey.keys, answered, strict=True) if not some]:
-        raise EmptyError(f"nobody in {who} answered {', '.join(silent)}: leave these questions out")
-
-
-def _told(humans: Respondents) -> Iterator[str]:
+def _told(humans: Respondents, side: Side) -> Iterator[str]:
     if humans.weights is None:
         yield f"{humans.name} has no weights: every person counts the same."
     else:
         yield f"The weights of {humans.name} leave {_effective(humans):.0f} effective people (Kish) of {len(humans)}."
     if humans.psu is not None or humans.strata is not None:
-        units = len(humans) if humans.psu is None else len(np.unique(humans.psu))
-        strata = 1 if humans.strata is None else len(np.unique(humans.strata))
-        yield f"The intervals allow for the sample design: {units} sampling units in {strata} strata."
-        if alone := _alone(humans):
+        units = side.units
+        yield f"The intervals allow for the sample design: {units.sum()} sampling units in {len(units)} strata."
+        if alone := int((units == 1).sum()):
             yield (
                 f"{alone} strata have a single sampling unit, whose chance cannot be told: the intervals leave it out "
                 "and are too narrow."
             )
 
 
-def _alone(humans: Respondents) -> int:
-    """How many strata have one sampling unit only."""
-    units = np.arange(len(humans)) if humans.psu is None else humans.psu
-    strata = np.zeros(len(humans), dtype=np.int64) if humans.strata is None else humans.strata
-    pairs = np.unique(np.stack([strata, units]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] == 1).sum())
-
-
-def _shares(margins: Margins, survey: Survey) -> NDArray[np.float64]:
-    if len(margins.groups) != 1:
-        raise OptionError(
-            f"{margins.name} has {len(margins.groups)} groups: compare with one, as "
-            f"margins.group({margins.groups[0]!r})"
-        )
-    theirs = {question.key: question for question in margins.survey.questions}
-    shares = np.zeros((len(survey.questions), max(len(question.options) for question in survey.questions)))
-    for at, question in enumerate(survey.questions):
-        if theirs[question.key].options != question.options:
-            raise DataError(
-                f"question {question.key!r} was asked with the options {question.options}, but {margins.name} has "
-                f"{theirs[question.key].options}: ask margins.survey"
-            )
-        shares[at, : len(question.options)] = margins.shares[question.key][0]
-    return shares
-
-
-def _our_side(answers: Answers, options: EvaluateOptions) -> Side:
-    paper = options.weighting == "paper"
-    weights = np.ones(len(answers)) if paper else answers.weights
-    return _side(answers.picks, weights, weights, answers.survey, listwise=False, paper=paper)
-
-
-def _human_side(humans: Respondents, survey: Survey, options: EvaluateOptions) -> Side:
-    paper = options.weighting == "paper"
-    codes = np.stack([humans.answers[key] for key in survey.keys], axis=1)
-    weights = np.ones(len(humans)) if humans.weights is None else humans.weights
-    alpha_weights = np.ones(len(humans)) if paper else weights
-    side = _side(codes, weights, alpha_weights, survey, listwise=paper, paper=paper)
-    return replace(side, strata=humans.strata, psu=humans.psu)
-
-
-def _side(
-    codes: NDArray[np.int16],
-    weights: NDArray[np.float64],
-    alpha_weights: NDArray[np.float64],
-    survey: Survey,
-    *,
-    listwise: bool,
-    paper: bool,
-) -> Side:
-    column = {key: at for at, key in enumerate(survey.keys)}
-    # The paper takes all items of a wave as one scale.
-    ordered = {question.key for question in survey.questions if question.ordinal}
-    named = () if paper else survey.scales.values()
-    scales = [tuple(column[key] for key in keys if key in ordered) for keys in named]
-    everything = tuple(column[key] for key in survey.keys if key in ordered)
-    return Side(
-        table=metrics.AnswerTable(codes, [len(question.options) for question in survey.questions]),
-        weights=weights,
-        alpha_weights=alpha_weights,
-        listwise=listwise,
-        keyed=np.array([question.reverse and not paper for question in survey.questions]),
-        scales=tuple(scale for scale in scales or [everything] if scale),
-    )
-
-
-def _bootstrap(
-    ours: Side, theirs: Side | Shares, items: Items, options: EvaluateOptions
-) -> dict[str, NDArray[np.float64]]:
-    """Resample the people of both sides, independently and with replacement."""
-    us = ours.resampled(options.bootstraps, seed=options.seed)
-    them = theirs.resampled(options.bootstraps, seed=options.seed + 1)
-    return {**us.distances(them, items), "alpha": us.alpha}
-
-
-def _floors(
-    theirs: Side | Shares, whole: Figures, n: int, items: Items, options: EvaluateOptions, notes: list[str]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean distance between random halves of the humans, and of random samples of n humans to all."""
-    people = len(theirs)
-    nothing = dict.fromkeys((*DISTANCES, "alpha"), np.nan)
-    if isinstance(theirs, Shares) or people < 4:
-        notes.append(f"{people or 'No'} humans are too few for a split-half floor.")
-        return nothing, nothing
-    halves = metrics.half_splits(people, options.splits, seed=options.seed).astype(np.float64)
-    first, second = theirs.figures(halves), theirs.figures(1 - halves)
-    split = {**first.distances(second, items), "alpha": (first.alpha + second.alpha) / 2}
-    if n >= people:
-        # The whole group as its own sample has distance 0: that is no floor.
-        notes.append(f"The cast ({n}) is not smaller than the reference ({people}): no floor at equal n.")
-        return _means(split), nothing
-    sample = theirs.figures(metrics.subsamples(people, n, options.splits, seed=options.seed).astype(np.float64))
-    return _means(split), _means({**sample.distances(whole, items), "alpha": sample.alpha})
-
-
-def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
-    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
-
-
-def _baselines(them: Figures, items: Items) -> tuple[dict[str, float], dict[str, float]]:
-    """Distances of two simulators that know nothing: every option equally often, and everybody the humans' mode."""
-    shares = them.shares[0]
-    n_options = items.spans[:, None] + 1
-    even = (np.arange(shares.shape[1]) < n_options) / n_options
-    mode = np.eye(shares.shape[1])[np.nan_to_num(shares).argmax(axis=1)]
-    identity = np.eye(len(shares))
-    found = []
-    for guess, correlation in ((even, identity), (mode, np.full_like(identity, np.nan))):
-        figures = Figures(shares=guess[None], correlation=correlation[None], alpha=np.array([np.nan]))
-        found.append({name: float(value[0]) for name, value in figures.distances(them, items).items()})
-    return found[0], found[1]
-
-
-def _undefined(
-    us: Figures, them: Figures, ours: Side, theirs: Side | Shares, items: Items, survey: Survey
-) -> dict[str, str]:
+def _undefined(us: Figures, them: Figures, ours: Side, theirs: Side | Shares, survey: Survey) -> dict[str, str]:
     """Say for each undefined figure why it is."""
+    items = ours.items
+    found = {
+        "variance_ratio": _alike(them, "human", survey, items.ordered),
+        "entropy_ratio": _alike(them, "human", survey, np.ones_like(items.ordered)),
+    }
+    found = {name: f"Undefined: {why}." if why else "" for name, why in found.items()}
+    if not items.ordered.any():
+        found |= dict.fromkeys(STEPPED, "No question has options with an order.")
     if items.ordered.sum() < 2:
-        few = "fewer than two questions have options with an order"
-        none = "No question has options with an order." if not items.ordered.any() else ""
-        return {"wd": none, "wd_normalised": none, "fro": f"Undefined: {few}.", "alpha": f"Undefined: {few}."}
+        few = "Undefined: fewer than two questions have options with an order."
+        return found | dict.fromkeys(CORRELATED + CONSISTENT, few)
     if isinstance(theirs, Shares):
-        why = "of the humans only shares of answers are known, and this needs each person's answers"
-        return {"fro": f"Undefined: {why}.", "alpha": f"Undefined: {why}."}
-    fro, alpha = [], []
-    for who, figures, side in (("simulated", us, ours), ("human", them, theirs)):
-        seen = zip(survey.questions, side.table.observed, strict=True)
-        constant = [question.key for question, options in seen if question.ordinal and options < 2]
-        because = f"only one option occurs among the {who} answers to {', '.join(constant)}" if constant else ""
+        why = "Undefined: of the humans only shares of answers are known, and this needs each person's answers."
+        return found | dict.fromkeys(CORRELATED + CONSISTENT, why)
+    return found | _unrelated({"simulated": us, "human": them}, survey, items)
+
+
+def _unrelated(sides: Mapping[str, Figures], survey: Survey, items: Items) -> dict[str, str]:
+    """Say why correlations and consistency are undefined, where people's answers to two questions are known."""
+    shortest = min(map(len, items.scales))
+    whys: dict[str, list[str]] = {name: [] for name in ("fro", *CONSISTENT)}
+    for who, figures in sides.items():
+        because = _alike(figures, who, survey, items.ordered)
         pair = f"too few people have {who} answers to both items of a pair"
         if np.isnan(items.among(figures.correlation)).any():
-            fro.append(f"Correlations are undefined: {because or f'{pair}, or all of them chose one option'}.")
-        if np.isnan(figures.alpha).any():
-            single = "a scale has a single item" if min(map(len, side.scales)) < 2 else ""
-            why = single or because or f"{pair}, or the sum of a scale does not vary"
-            alpha.append(f"The {who} alpha is undefined: {why}.")
-    return {"fro": " ".join(fro), "alpha": " ".join(alpha)}
+            whys["fro"].append(f"Correlations are undefined: {because or f'{pair}, or all of them chose one option'}.")
+        for name, least, several in (("alpha", 2, "a single item"), ("omega", 3, "fewer than three items")):
+            if np.isnan(getattr(figures, name)).any():
+                single = f"a scale has {several}" if shortest < least else ""
+                why = single or because or f"{pair}, or the sum of a scale does not vary"
+                whys[name].append(f"The {who} {name} is undefined: {why}.")
+    said = {name: " ".join(sentences) for name, sentences in whys.items()}
+    return said | dict.fromkeys(CORRELATED, said["fro"])
 
 
-def _metric(
-    name: str,
-    unit: str,
-    value: float,
-    figures: Sequence[Any],
-    options: EvaluateOptions,
-    whys: Mapping[str, str],
-    *,
-    least: float | None,
-) -> Metric:
-    draws, floor, equal, uniform, majority = figures
-    low, high = metrics.interval(value, draws, level=options.level, least=least)
+def _alike(figures: Figures, who: str, survey: Survey, kept: NDArray[np.bool_]) -> str:
+    """Say in which questions everybody gave one answer; nothing if there is none."""
+    constant = kept & (figures.shares[0].max(axis=1) > 1 - ROUNDING)
+    named = [key for key, alone in zip(survey.keys, constant, strict=True) if alone]
+    return f"only one option occurs among the {who} answers to {', '.join(named)}" if named else ""
+
+
+def _turned(us: Figures, them: Figures, n: float, survey: Survey) -> list[str]:
+    """Return the questions that go with the others in the opposite direction, beyond what chance does.
+
+    Of unrelated answers of n people, the correlations of a question with the others, weighted by the humans', sum to 0
+    with a variance of the squares' sum over n; four standard deviations below are no chance.
+    """
+    ordered = [question.ordinal for question in survey.questions]
+    one, other = (np.nan_to_num(side.correlation[0]) for side in (us, them))
+    apart = ~np.eye(len(one), dtype=bool) & np.outer(ordered, ordered)
+    together, size = (one * other * apart).sum(axis=1), (other**2 * apart).sum(axis=1)
+    opposite = together < -4 * np.sqrt(size / max(n, 1))
+    # One that is turned turns all that it goes with: the others are named only if most of their pairs are.
+    most = (one * other * apart < 0).sum(axis=1) > apart.sum(axis=1) / 2
+    found = opposite & most & (size > 0)
+    return [key for key, odd in zip(survey.keys, found, strict=True) if odd]
+
+
+def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[str, str]) -> Metric:
+    measure, draws, floors = MEASURES[name], found.draws, found.floors
+    if measure.kind == DISTANCE:
+        low, high = resampling.distance_interval(found.value, draws, level=options.level)
+    else:
+        low, high = resampling.interval(found.value, draws, level=options.level, least=measure.least)
     lost = int(np.isnan(draws).sum())
     counted = f"{lost} of {len(draws)} bootstrap draws left it undefined." if 0 < lost < len(draws) else ""
-    return Metric(
+    guesses = {guess: _or_none(found.baselines.get(guess, np.nan)) for guess in BASELINES}
+    metric = Metric(
         name=name,
-        value=_or_none(value),
-        unit=unit,
+        value=_or_none(found.value),
+        unit=measure.unit,
         low=_or_none(low),
-        high=_or_none(high),
-        floor=_or_none(floor),
-        floor_equal_n=_or_none(equal),
-        uniform=_or_none(uniform),
-        majority=_or_none(majority),
-        note=whys.get(name, "") or counted,
+        high=_or_none(min(high, measure.most)),
+        human=_or_none(found.human),
+        floor=_or_none(floors[0]),
+        floor_equal_n=_or_none(floors[1]),
+        note=found.why or whys.get(name, "") or counted,
+        **guesses,
     )
+    return replace(metric, attained=attained(metric))
+
+
+# -- subgroups -------------------------------------------------------------------------------------------------------
+
+
+def _subgroups(answers: Answers, humans: Respondents | Margins, contest: _Contest) -> Iterator[Subgroup]:
+    """Compare the roles of each level of a trait with the humans of that level."""
+    options = contest.options
+    if isinstance(humans, Margins):
+        raise OptionError(
+            f"{humans.name} has no people to tell apart: leave out by={options.by!r}, or give respondents"
+        )
+    place = {name: at for at, name in enumerate(humans.ids)}
+    people = np.array([place.get(name, MISSING) for name in answers.respondent_ids])
+    for trait in options.by:
+        if trait not in humans.codes:
+            raise UnknownNameError(f"trait of {humans.name}", trait, humans.codes)
+        codes = humans.codes[trait]
+        of_roles = np.where(people == MISSING, MISSING, codes[people])
+        found = [
+            _subgroup(
+                Subgroup(trait=trait, level=level, n=int((of_roles == at).sum()), n_human=int((codes == at).sum())),
+                answers.survey,
+                contest,
+                (np.flatnonzero(of_roles == at), np.flatnonzero(codes == at)),
+            )
+            for at, level in enumerate(humans.levels[trait])
+        ]
+        yield from _with_gap(found, options)
+
+
+def _subgroup(
+    found: Subgroup, survey: Survey, contest: _Contest, rows: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> tuple[Subgroup, NDArray[np.float64]]:
+    """Return a subgroup and its draws of the headline figure; none of one that is too small."""
+    least = contest.options.least
+    if min(found.n, found.n_human) < least:
+        why = f"{found.n} roles and {found.n_human} humans: at least {least} of each are needed."
+        return replace(found, note=why), np.zeros(0)
+    part = contest.among(*rows)
+    heard = [side.whole.shares[0] for side in (part.ours, part.theirs)]
+    answered = ~np.isnan(np.sum(heard, axis=(0, 2)))
+    if silent := [key for key, some in zip(survey.keys, answered, strict=True) if not some]:
+        return replace(found, note=f"Nobody answered {', '.join(silent)}."), np.zeros(0)
+    whys = _undefined(part.ours.whole, part.theirs.whole, part.ours, part.theirs, survey)
+    metrics = part.metrics(whys)
+    blind = list(untold(part.ours, part.theirs, part.options.resample))
+    draws = np.zeros(0) if blind else part.drawn[HEADLINE]
+    return replace(found, metrics=metrics, note=" ".join([*part.notes, *blind])), draws
+
+
+def _with_gap(found: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: EvaluateOptions) -> Iterator[Subgroup]:
+    """Add to the worst subgroup of a trait how much further away it is than the best one (parity gap)."""
+    told = [
+        (one, draws, one.metrics[0].value) for one, draws in found if one.metrics and one.metrics[0].value is not None
+    ]
+    if len(told) < 2:
+        yield from (one for one, _ in found)
+        return
+    (best, low_draws, low), (worst, high_draws, high) = (pick(told, key=lambda one: one[2]) for pick in (min, max))
+    gap = high - low
+    ends = map(_or_none, resampling.interval(gap, high_draws - low_draws, level=options.level))
+    told_gap = replace(worst, gap=gap, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
+    yield from (told_gap if one is worst else one for one, _ in found)
 
 
 def _or_none(value: float) -> float | None:
@@ -523,13 +556,18 @@ def _result(
     found: tuple[Metric, ...],
     items: tuple[dict[str, Any], ...],
     notes: tuple[str, ...],
+    subgroups: tuple[Subgroup, ...],
+    previous: Respondents | None,
 ) -> Result:
     inputs = answers.provenance["inputs"]
     mass = answers.mass[~np.isnan(answers.mass)]
     provenance = {
         **answers.provenance,
-        "evaluation": {"weighting": options.weighting, "splits": options.splits, "bootstraps": options.bootstraps}
-        | {"level": options.level, "seed": options.seed, "humans": humans.name, "humans_source": humans.source}
+        "evaluation": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()
+        }
+        | {"humans": humans.name, "humans_source": humans.source}
+        | ({} if previous is None else {"previous": previous.name})
         | {"humans_digest": _fingerprint(humans, answers.survey)},
     }
     return Result(
@@ -548,6 +586,7 @@ def _result(
         option_mass=float(mass.mean()) if len(mass) else None,
         items=items,
         notes=notes,
+        subgroups=subgroups,
         provenance=provenance,
         n_effective=None if isinstance(humans, Margins) else _effective(humans),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping
@@ -14,18 +15,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anthology_hub.errors import DataError
+from anthology_hub.measures import BASELINES, DISTANCE, MEASURES
 from anthology_hub.schema import Metric, Result, Survey
 
 EEE_VERSION = "0.3.0"
 """Version of the Every Eval Ever record that we write (evaleval, arXiv 2606.14516)."""
 FRAMEWORK = "anthology-hub"
-_BOUNDS: Mapping[str, tuple[float | str, float | str]] = {
-    "wd_normalised": (0.0, 1.0),
-    "wd": (0.0, "Infinity"),
-    "jsd": (0.0, 1.0),
-    "fro": (0.0, "Infinity"),
-    "alpha": ("-Infinity", 1.0),
-}
 HEADLINE = (
     "1 - normalised Wasserstein distance to the human answers, mean over the questions: 1 is the same distributions"
 )
@@ -41,7 +36,7 @@ def eee_record(result: Result) -> dict[str, Any]:
         >>> answers = simulate(unmatched(people.sample(30)), survey, open_model("scripted:uniform"), options=options)
         >>> record = eee_record(evaluate(answers, people))
         >>> record["schema_version"], record["model_info"]["id"], len(record["evaluation_results"])
-        ('0.3.0', 'scripted/uniform', 5)
+        ('0.3.0', 'scripted/uniform', 17)
     """
     model = _inputs(result).get("model", {})
     unknown = {"deployment_type": "unknown", "model_availability": "unknown"}
@@ -140,12 +135,17 @@ def benchmark_files(surveys: Iterable[Survey], *, name: str, description: str = 
     return {"eval.yaml": _yaml({**head, "tasks": tasks})}
 
 
+def _bound(value: float) -> float | str:
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def _eee_figure(result: Result, metric: Metric) -> dict[str, Any]:
-    least, most = _BOUNDS.get(metric.name, ("-Infinity", "Infinity"))
+    measure = MEASURES.get(metric.name)
+    least, most = (measure.least, measure.most) if measure else (-math.inf, math.inf)
     evaluation, inputs = result.provenance.get("evaluation", {}), _inputs(result)
     against = {name: evaluation[name] for name in ("humans", "humans_digest") if name in evaluation}
     company = {"human": metric.human, "floor": metric.floor, "floor_equal_n": metric.floor_equal_n}
-    company |= {"uniform": metric.uniform, "majority": metric.majority}
+    company |= {name: getattr(metric, name) for name in (*BASELINES, "attained")}
     return {
         "evaluation_result_id": f"{result.run_id}/{metric.name}",
         "evaluation_name": f"{result.survey}: {metric.name}",
@@ -155,11 +155,11 @@ def _eee_figure(result: Result, metric: Metric) -> dict[str, Any]:
             "metric_name": metric.name,
             "metric_unit": metric.unit,
             "metric_parameters": {"weighting": result.weighting},
-            # Alpha is best at the humans' own value, which stands in the details; the schema knows no such direction.
-            "lower_is_better": metric.name != "alpha",
+            # Properties are best at the humans' own value, which stands in the details: no direction of this schema.
+            "lower_is_better": measure is not None and measure.kind == DISTANCE,
             "score_type": "continuous",
-            "min_score": least,
-            "max_score": most,
+            "min_score": _bound(least),
+            "max_score": _bound(most),
         },
         "score_details": {
             "score": metric.value,

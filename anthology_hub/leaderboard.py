@@ -21,6 +21,7 @@ from typing import Any
 from anthology_hub import cards, hub
 from anthology_hub.errors import AnthologyError, DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.exits import eee_record
+from anthology_hub.measures import BASELINES, MEASURES
 from anthology_hub.ranking import (
     BELOW_PROTOCOL,
     CURRENT,
@@ -141,6 +142,11 @@ def publish(
                 f"only {min(small)} people chose some option of {item['question']}, which may tell on them: compare "
                 f"with more people, or lower smallest_cell (now {smallest_cell}) if these answers are public anyway"
             )
+    if few := [group for group in result.subgroups if 0 < group.n_human < smallest_cell]:
+        raise DataError(
+            f"only {few[0].n_human} people are {few[0].trait} {few[0].level}, which may tell on them: evaluate without "
+            f"these subgroups, or lower smallest_cell (now {smallest_cell}) if these people are known anyway"
+        )
     stem, record, files = stem_of(result), to_record(result), {}
     if answers is not None:
         if answers.provenance["run_id"] != result.run_id:
@@ -448,10 +454,14 @@ def _check(result: Result) -> None:
 
 
 def _check_metrics(result: Result) -> None:
-    for metric in result.metrics:
-        for part in ("value", "low", "high", "floor", "floor_equal_n", "uniform", "majority", "human"):
-            least = -math.inf if metric.name == "alpha" else 0
+    for metric in (*result.metrics, *(metric for group in result.subgroups for metric in group.metrics)):
+        least = MEASURES[metric.name].least if metric.name in MEASURES else 0.0
+        for part in ("value", "low", "high", "floor", "floor_equal_n", "human", *BASELINES):
             _check_number(getattr(metric, part), f"{metric.name}.{part}", least=least)
+        _check_number(metric.attained, f"{metric.name}.attained", least=-math.inf)
+    for group in result.subgroups:
+        for part in ("gap", "gap_low", "gap_high"):
+            _check_number(getattr(group, part), f"{group.trait} {group.level}: {part}", least=-math.inf)
     for name in ("wd_normalised", "wd", "fro", "alpha"):
         result.metric(name)
     _check_number(result.metric("wd_normalised").value, "wd_normalised.value", most=1)
@@ -470,7 +480,7 @@ def _check_number(value: object, name: str, *, least: float = 0, most: float = m
         return
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not least <= value <= most:  # type: ignore[operator]
-        raise DataError(f"{name} must be a number from {least} to {most}, got {value!r}")
+        raise DataError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}")
 
 
 def _marks(folder: Path) -> dict[str, list[Mapping[str, Any]]]:

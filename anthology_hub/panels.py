@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.metrics import bootstrap_counts, interval
 from anthology_hub.models import LanguageModel
 from anthology_hub.prompts import derive_seed, who
+from anthology_hub.resampling import bootstrap_counts, interval
 from anthology_hub.runs import Progress
 from anthology_hub.schema import CHOICE, MISSING, Answers, Matching, Metric, Question, Role, Survey
 from anthology_hub.simulation import SimulateOptions, simulate
@@ -29,6 +29,8 @@ from anthology_hub.simulation import SimulateOptions, simulate
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from anthology_hub.resampling import Rows
 
 Hazard = float | Mapping[str, Mapping[str, float]] | Callable[[Role], float]
 """Probability to leave: of everybody; by trait and level (the level "" stands for all others and for not known); or
@@ -442,7 +444,7 @@ class _Moves:
         k = len(self.question.options)
         return np.bincount(self.cells, minlength=k * k).reshape(k, k)
 
-    def tables(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tables(self, draws: Rows) -> NDArray[np.float64]:
         """Return the weighted table for each row of draws, which multiply the weights; shape (rows, K, K)."""
         k = len(self.question.options)
         sums = (draws * self.weights) @ np.eye(k * k)[self.cells]

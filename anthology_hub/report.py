@@ -1,8 +1,8 @@
 """One result as one page: a self-contained HTML file, and its plots as PNG files beside it.
 
 The page opens from disk without a network, holds aggregates only, and says in words what a figure is and what to
-compare it with. Everything that decides is here; the template `data/report.html.j2` only lays out. An undefined figure
-is an en dash, with the reason in words next to it.
+compare it with. What it says is made in `report_words`, its pictures here; the template `data/report.html.j2` only lays
+out. An undefined figure is an en dash, and the reasons stand together under what was left out.
 """
 
 from __future__ import annotations
@@ -22,19 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import evaluation, hub
+from anthology_hub import report_words as words
 from anthology_hub.diagnostics import Diagnosis, Panels, TraitMargin
 from anthology_hub.errors import DataError, MissingExtraError
-from anthology_hub.schema import (
-    ANSWERED,
-    DATA,
-    FAILED,
-    REFUSED,
-    UNPARSABLE,
-    Answers,
-    Metric,
-    Respondents,
-    Result,
-)
+from anthology_hub.report_tables import between, number, percent, way
+from anthology_hub.report_words import STATUS_WORDS, count
+from anthology_hub.schema import DATA, Answers, Metric, Respondents, Result, Subgroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +37,9 @@ if TYPE_CHECKING:
     from anthology_hub.leaderboard import Row
 
 PAGE, TEMPLATE = "report.html", "report.html.j2"
-DASH = "–"
-SMALL_CELL = 10
-"""Fewer humans than this behind a question: their shares may point at single people."""
-
-WIDTH, DPI = 9.0, 160
-HUMAN, SIMULATED, GREY, INK = "#0072B2", "#D55E00", "#C9CDD2", "#22262B"
+WIDTH, NARROW, DPI = 9.0, 4.4, 160
+"""Inches of a picture, and of the same one on a phone."""
+HUMAN, SIMULATED, GREY, INK, GUESS = "#0072B2", "#D55E00", "#C9CDD2", "#22262B", "#6B7280"
 """Blue and vermilion of Okabe and Ito (2008), which colour-blind readers tell apart."""
 STYLE = {
     "font.size": 9,
@@ -69,63 +59,6 @@ STYLE = {
     "ytick.color": INK,
 }
 
-METRIC_WORDS = {
-    "wd_normalised": (
-        "Answer distributions: Wasserstein distance, normalised",
-        "Share of the scale, mean over the questions. 0: same distributions; 1: opposite ends.",
-    ),
-    "wd": (
-        "Answer distributions: Wasserstein distance, raw",
-        "Option steps, mean over the questions. 0 is best; not comparable between surveys with other scales.",
-    ),
-    "jsd": (
-        "Answer distributions: Jensen-Shannon distance",
-        "Mean over the questions, whatever the order of the options. 0: same distributions; 1: nothing shared.",
-    ),
-    "fro": (
-        "Correlations between questions: Frobenius norm of the difference",
-        "0 is best; grows with the number of questions.",
-    ),
-    "alpha": (
-        "Internal consistency: Cronbach's alpha",
-        "Best where it equals the humans' own; higher is not better.",
-    ),
-}
-CONDITIONING_WORDS = {
-    "nothing": "The model was told nothing about the person it stands in for.",
-    "bio": "The model was told the person's demographic traits in short sentences, without a life story.",
-    "qa": "The model was told the person's demographic traits as answered questions, without a life story.",
-    "portray": "The model was told to answer as a person with the demographic traits, without a life story.",
-    "anthology": "The model read the backstory (life story) of a persona, then the demographic traits of the person.",
-    "primed": "The model read a backstory that was written from the person's demographic traits, then these traits.",
-    "interview": "The model read the life-story interview of a persona, then the demographic traits of the person.",
-}
-MATCHING_WORDS = {
-    "greedy": "Each respondent was given the persona whose demographics fit best; a persona may be used again.",
-    "optimal": "Personas were assigned to respondents one to one so that the demographics fit best overall.",
-    "capacity": "Personas were assigned so that the demographics fit best overall, each to a limited number of people.",
-    "itself": "Every persona answered for itself, with its own traits.",
-    "random": "Personas were assigned to respondents at random: the ablation, not the method.",
-}
-STATUS_WORDS = {
-    ANSWERED: "an option was chosen; only these count in the figures",
-    REFUSED: "the reply declines to answer",
-    UNPARSABLE: "the reply names no option, or too little probability fell on the options",
-    FAILED: "no reply came back",
-}
-DIAGNOSTIC_WORDS = {
-    "mean_weight": (
-        "Mean matching weight",
-        "probability that a persona has all traits of its respondent; 1 is perfect",
-    ),
-    "zero_weight_share": ("Share of pairs with weight zero", "the persona contradicts its respondent in a trait"),
-    "distinct_personas": ("Distinct personas", "how many different ones were cast"),
-    "maximum_reuse": ("Maximum reuse", "roles played by the busiest persona"),
-    "effective_personas": ("Effective number of personas", "Kish: as many as if all were used equally often"),
-    "unannotated_levels": ("Missing annotations", "traits of personas that are not known; taken as uniform"),
-    "unknown_respondent_levels": ("Unknown respondent traits", "taken as uniform"),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
@@ -135,11 +68,22 @@ class Plot:
     png: bytes
     alt: str
     """What it shows, for those who cannot see it."""
+    narrow: bytes = b""
+    """The same for a phone; empty: none was drawn."""
 
     @property
     def uri(self) -> str:
         """The picture itself as an address, so that the page needs no other file."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return _uri(self.png)
+
+    @property
+    def narrow_uri(self) -> str:
+        """The same for a phone; empty if there is none."""
+        return _uri(self.narrow) if self.narrow else ""
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def write_report(
@@ -187,7 +131,7 @@ def write_report(
     """
     check_extras()
     _check_inputs(result, answers, humans, diagnosis)
-    result = replace(result, metrics=tuple(map(_finite, result.metrics)))
+    result = _defined(result)
     plots = {plot.name: plot for plot in _plots(result, answers, humans, diagnosis)}
     page = render(TEMPLATE, _context(result, answers, humans, diagnosis, rows) | {"plots": plots, "intro": intro})
     for plot in plots.values():
@@ -240,10 +184,17 @@ def _check_inputs(
                 f"the result was computed against {result.n_humans} people of {name}, not against {len(humans)} of "
                 f"{humans.name}: give the same humans as to evaluate"
             )
-    if diagnosis is not None and diagnosis.cast != _inputs(result).get("cast", {}).get("digest", diagnosis.cast):
+    if diagnosis is not None and diagnosis.cast != words.inputs_of(result).get("cast", {}).get(
+        "digest", diagnosis.cast
+    ):
         raise DataError(
             f"this diagnosis is of another cast of {len(diagnosis)} than run {result.run_id}: give that of its cast"
         )
+
+
+def _defined(result: Result) -> Result:
+    groups = (replace(one, metrics=tuple(map(_finite, one.metrics))) for one in result.subgroups)
+    return replace(result, metrics=tuple(map(_finite, result.metrics)), subgroups=tuple(groups))
 
 
 def _finite(metric: Metric) -> Metric:
@@ -253,12 +204,7 @@ def _finite(metric: Metric) -> Metric:
     return replace(metric, **lost)
 
 
-def _inputs(result: Result) -> Mapping[str, Any]:
-    inputs: Mapping[str, Any] = result.provenance.get("inputs", {})
-    return inputs
-
-
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- page --------------------------------------------------------------------------------------------------------------
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
@@ -269,8 +215,8 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(DATA), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": _number, "percent": _percent}
-    environment.globals["between"] = _between
+    environment.filters |= {"number": number, "percent": percent}
+    environment.globals["between"] = between
     return environment.get_template(template).render(context)
 
 
@@ -281,184 +227,42 @@ def _context(
     diagnosis: Diagnosis | None,
     rows: Sequence[Row],
 ) -> dict[str, Any]:
+    matched = words.inputs_of(result).get("matching")
     return {
         "result": result,
         "title": answers.survey.title if answers is not None and answers.survey.title else result.survey,
-        "summary": _summary(result),
-        "level": _level(result),
-        "metrics": [_metric_row(metric, result) for metric in sorted(result.metrics, key=_place)],
+        "summary": words.summary(result),
+        "level": words.level(result),
+        "figures": (tables := words.figure_tables(result)),
+        "columns": words.column_words(tables),
         "coverage": [(status, share, STATUS_WORDS.get(status, "")) for status, share in result.coverage.items()],
         "rows": rows,
         "surveys": {row.survey for row in rows},
         "wording": {} if answers is None else {question.key: question.text for question in answers.survey.questions},
         "undefined_cells": _undefined_cells(answers, humans),
+        "pairs": [] if answers is None or humans is None else _correlation_rows(answers, humans),
+        "subgroups": [_subgroup_row(one) for one in result.subgroups if one.metrics],
+        "gaps": [one for one in result.subgroups if one.gap is not None],
+        "least": words.judged(result).get("least"),
+        "left_out": words.left_out(result, answers),
+        "citations": words.citations(result, answers),
+        "rerun": words.rerun(result),
         "diagnosis": diagnosis,
-        "matched": _inputs(result).get("matching"),
-        "diagnostics": _diagnostics(diagnosis.figures if diagnosis else _inputs(result).get("matching", {})),
-        "provenance": _provenance(result),
+        "matched": matched,
+        "diagnostics": words.diagnostics(diagnosis.figures if diagnosis else matched or {}),
+        "provenance": words.provenance(result),
         "provenance_json": json.dumps(result.provenance, indent=1, ensure_ascii=False, default=str),
-        "notes": _notes(result, humans, diagnosis),
+        "notes": words.notes(result, humans, diagnosis),
     }
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    """Return a figure with a fixed number of decimals and a true minus sign; an en dash for what is undefined."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    return f"{value:z.{digits}f}".replace("-", "−")
+def _subgroup_row(group: Subgroup) -> dict[str, Any]:
+    wd = group.metric("wd_normalised")
+    return {"group": group, "wd": wd, "floor": _floor(wd), "attained": way(wd)}
 
 
-def _percent(value: float | None) -> str:
-    return DASH if value is None or not math.isfinite(value) else f"{value:.1%}"
-
-
-def _between(low: float | None, high: float | None, digits: int = 3) -> str:
-    return DASH if DASH in (ends := (_number(low, digits), _number(high, digits))) else " to ".join(ends)
-
-
-def _level(result: Result) -> str:
-    return f"{100 * result.provenance.get('evaluation', {}).get('level', 0.95):g}%"
-
-
-def _summary(result: Result) -> list[str]:
-    """Say what was done, what came out and what to hold it against, for readers who do not know the metrics."""
-    return [text for text in (_who(result), *_headline(result), _consistency(result), _answered(result)) if text]
-
-
-def _people(result: Result) -> str:
-    if not result.n_humans:
-        return "a group of which only the shares of answers are known"
-    weighted = result.n_effective is not None and round(result.n_effective) < result.n_humans
-    few = f", {result.n_effective:.0f} effective after weighting (Kish)" if weighted else ""
-    return f"{result.n_humans} people{few}"
-
-
-def _who(result: Result) -> str:
-    conditioning, _, matching = result.method.partition("/")
-    model = f"{result.developer}/{result.model}"
-    speaker = (
-        f"{model}, a rule in place of a model" if result.developer == "scripted" else f"the language model {model}"
-    )
-    words = (
-        f"{result.n} people were simulated{'' if matching == 'itself' else ', each in place of one respondent'}, by "
-        f"{speaker}.",
-        CONDITIONING_WORDS.get(conditioning, f"The method was {result.method}."),
-        MATCHING_WORDS.get(matching, ""),
-        f"Their answers to {_count(len(result.questions), 'question')} are compared with those of",
-        f"{_people(result)}.",
-    )
-    return " ".join(filter(None, words))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _headline(result: Result) -> Iterator[str]:
-    wd, raw = result.metric("wd_normalised"), result.metric("wd")
-    if wd.value is None:
-        yield f"The distance between the simulated and the human answers is undefined. {wd.note}"
-        return
-    interval = "" if wd.low is None else f" ({_level(result)} interval {_between(wd.low, wd.high)})"
-    yield (
-        f"The headline figure: on average over the questions, the simulated answers lie {_number(wd.value)} of the "
-        f"scale away from the humans'{interval}. This is the normalised Wasserstein distance: 0 means that both groups "
-        f"answered alike, 1 that they sit at opposite ends. In raw option steps it is {_number(raw.value)}."
-    )
-    yield " ".join(filter(None, (_best(wd, result.n), _guesses(wd))))
-
-
-def _best(wd: Metric, n: int) -> str:
-    """Compare with what real people reach."""
-    if (floor := wd.floor_equal_n) is not None:
-        people = f"a random sample of {n} humans"
-    elif (floor := wd.floor) is not None:
-        people = "one random half of the humans, held against the other,"
-    else:
-        return "There is no human floor to compare with."
-    place = {
-        -1: "even closer than people drawn at random: find out why before you rely on it",
-        0: "about as close as real people",
-        1: "still further away than real people",
-        None: "to be held against that",
-    }[_side(wd, floor)]
-    return f"The human floor: {people} lies {_number(floor)} away, by chance alone. The simulation is {place}."
-
-
-def _guesses(wd: Metric) -> str:
-    """Compare with what takes no knowledge of people at all."""
-    named = {"choosing options at random": wd.uniform, "giving everybody the humans' most common answer": wd.majority}
-    words = {-1: "closer to the humans than", 0: "not distinguishable from", 1: "further away than", None: "beside"}
-    known = [f"{words[_side(wd, v)]} {what} ({_number(v)})" for what, v in named.items() if v is not None]
-    return f"Against guessing, it is {' and '.join(known)}." if known else ""
-
-
-def _side(metric: Metric, reference: float) -> int | None:
-    """Return -1 if the interval lies below a reference, 1 if above, 0 if around it; None without an interval."""
-    if metric.low is None or metric.high is None:
-        return None
-    return int(metric.low > reference) - int(metric.high < reference)
-
-
-def _consistency(result: Result) -> str:
-    alpha = result.metric("alpha")
-    if alpha.value is None or alpha.human is None:
-        return ""
-    return (
-        f"Whether the answers of one person hang together: Cronbach's alpha is {_number(alpha.value)} for the "
-        f"simulation and {_number(alpha.human)} for the humans."
-    )
-
-
-def _answered(result: Result) -> str:
-    share = result.coverage.get(ANSWERED)
-    if share is None or share == 1:
-        return ""
-    return f"{_percent(share)} of the questions got an answer; the rest is counted below and left out of the figures."
-
-
-def _place(metric: Metric) -> int:
-    """Put the headline figure first, and metrics that this module does not know last."""
-    return [*METRIC_WORDS, metric.name].index(metric.name)
-
-
-def _metric_row(metric: Metric, result: Result) -> dict[str, Any]:
-    title, meaning = METRIC_WORDS.get(metric.name, (metric.name, metric.unit))
-    companions = (metric.floor, metric.floor_equal_n, metric.uniform, metric.majority, metric.human)
-    return {
-        "title": title,
-        "meaning": meaning,
-        "value": _number(metric.value),
-        "interval": _between(metric.low, metric.high),
-        "companions": [_number(figure) for figure in companions],
-        "note": " ".join(_why(metric, result)),
-    }
-
-
-def _why(metric: Metric, result: Result) -> Iterator[str]:
-    """Say why each en dash of a metric is one."""
-    if metric.note:
-        yield metric.note
-    elif metric.value is None:
-        yield "Undefined; the run does not say why."
-    if metric.value is not None and metric.low is None:
-        yield "No interval: too few bootstrap draws are defined."
-    if metric.floor is None:
-        yield "No split-half floor: it is not defined on halves of these humans."
-    if metric.floor_equal_n is None:
-        yield _why_no_equal(result)
-    if metric.uniform is None:
-        yield "The uniform baseline is not defined."
-    if metric.majority is None:
-        alike = metric.name in ("fro", "alpha")
-        yield "No majority baseline" + (": answers that are all the same have no correlations." if alike else ".")
-
-
-def _why_no_equal(result: Result) -> str:
-    if result.n < result.n_humans:
-        return "No floor at equal n: it is not defined on such small samples of humans."
-    than = "as large as" if result.n == result.n_humans else "larger than"
-    return f"No floor at equal n: the cast is {than} the group of humans, so no smaller sample can be drawn."
+def _floor(metric: Metric) -> float | None:
+    return metric.floor if metric.floor_equal_n is None else metric.floor_equal_n
 
 
 def _undefined_cells(answers: Answers | None, humans: Respondents | None) -> bool:
@@ -468,80 +272,21 @@ def _undefined_cells(answers: Answers | None, humans: Respondents | None) -> boo
 
 
 def _correlations(answers: Answers, humans: Respondents) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    them, us = evaluation.human_figures(humans, answers.survey), evaluation.simulated_figures(answers)
+    chosen = answers.choices
+    them, us = evaluation.human_figures(humans, chosen.survey), evaluation.simulated_figures(chosen)
     return them.correlation[0], us.correlation[0]
 
 
-def _diagnostics(found: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    """Return label, figure and meaning of each known diagnostic."""
-    known = [(name, words) for name, words in DIAGNOSTIC_WORDS.items() if name in found]
-    return [(label, _diagnostic(name, found[name]), meaning) for name, (label, meaning) in known]
-
-
-def _diagnostic(name: str, value: float) -> str:
-    if name == "mean_weight" and 0 < value < 0.001:
-        return f"{value:.1e}".replace("e-0", "e-").replace("-", "−")
-    if name == "zero_weight_share":
-        return _percent(value)
-    return _number(value, 3 if name == "mean_weight" else 1 if name == "effective_personas" else 0)
-
-
-def _provenance(result: Result) -> list[tuple[str, str]]:
-    """Return what names the inputs of the result by content; what the run does not know is left out."""
-    inputs, judged = _inputs(result), result.provenance.get("evaluation", {})
-    software = result.provenance.get("software", {})
-    model, survey, cast = (inputs.get(name, {}) for name in ("model", "survey", "cast"))
-    dirty = " (with uncommitted changes)" if software.get("dirty") else ""
-    found = {
-        "Run": result.run_id,
-        "Created": result.created,
-        "Collection": inputs.get("collection") or "none",
-        "Matching": cast.get("method"),
-        "Cast digest": cast.get("digest"),
-        "Matched traits": ", ".join(cast.get("traits", ())),
-        "Model": f"{result.developer}/{result.model}",
-        "Model revision": model.get("revision"),
-        "Model layout and device": " ".join(filter(None, (model.get(name) for name in ("layout", "dtype", "device")))),
-        "Survey": result.survey,
-        "Survey digest": survey.get("digest"),
-        "Seed": inputs.get("seed"),
-        "Options": _pairs(inputs.get("options", {})),
-        "Humans": f"{judged.get('humans', '')}, {_people(result)}",
-        "Source of the humans": judged.get("humans_source"),
-        "Evaluation": _pairs({k: v for k, v in judged.items() if not k.startswith("humans")}),
-        "anthology_hub": f"{software.get('anthology_hub', '')} {software.get('commit', '')}{dirty}".strip(),
-        "Packages": _pairs(software.get("packages", {})),
-    }
-    return [(label, str(value)) for label, value in found.items() if value not in (None, "")]
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    nested = {name: f"({_pairs(value)})" for name, value in values.items() if isinstance(value, Mapping)}
-    shown = {name: nested.get(name) or json.dumps(value, default=str) for name, value in values.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items()).replace('"', "")
-
-
-def _notes(result: Result, humans: Respondents | None, diagnosis: Diagnosis | None) -> list[str]:
-    notes = list(result.notes)
-    if humans is not None:
-        notes += [f"{humans.name}: {note}" for note in humans.notes]
-    if few := [str(item["question"]) for item in result.items if (item["n_human"] or SMALL_CELL) < SMALL_CELL]:
-        notes.append(
-            f"Fewer than {SMALL_CELL} humans answered {', '.join(few)}: shares of so few can point at single people, "
-            "so think before you pass this page on."
-        )
-    if diagnosis is not None and (few := [m.trait for m in diagnosis.margins if _rarest(m, diagnosis) < SMALL_CELL]):
-        notes.append(
-            f"Fewer than {SMALL_CELL} of the matched people have some level of {', '.join(few)}: margins of so few can "
-            "point at single people, too."
-        )
-    return notes
-
-
-def _rarest(margin: TraitMargin, diagnosis: Diagnosis) -> float:
-    """About how many people have the rarest level that anybody has."""
-    people = len(diagnosis) + len(diagnosis.unmatched)
-    return people * min((share for share in margin.humans if share > 0), default=1.0)
+def _correlation_rows(answers: Answers, humans: Respondents) -> list[tuple[str, str, float, float, float]]:
+    """Return every pair of questions with both correlations and their difference, the largest difference first."""
+    them, us = _correlations(answers, humans)
+    keys = answers.choices.survey.keys
+    found = [
+        (one, other, float(them[i, j]), float(us[i, j]), float(us[i, j] - them[i, j]))
+        for i, one in enumerate(keys)
+        for j, other in enumerate(keys[:i])
+    ]
+    return sorted(found, key=lambda pair: -np.nan_to_num(abs(pair[-1]), nan=-1.0))
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
@@ -551,6 +296,8 @@ def _plots(
     result: Result, answers: Answers | None, humans: Respondents | None, diagnosis: Diagnosis | None
 ) -> Iterator[Plot]:
     yield _headline_plot(result)
+    if any(one.metrics for one in result.subgroups):
+        yield _subgroups_plot(result)
     if result.items:
         yield _answers_plot(result)
     if answers is not None and humans is not None:
@@ -560,8 +307,8 @@ def _plots(
         yield _margins_plot(diagnosis)
 
 
-def picture(height: float, draw: Callable[[Figure], None]) -> bytes:
-    """Draw a PNG of a height in inches on a canvas of our own: no window, no state shared with the user's plots."""
+def picture(height: float, draw: Callable[[Figure], None], *, width: float = WIDTH) -> bytes:
+    """Draw a PNG of a size in inches on a canvas of our own: no window, no state shared with the user's plots."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -570,7 +317,7 @@ def picture(height: float, draw: Callable[[Figure], None]) -> bytes:
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The font that comes with matplotlib lacks some scripts; the tables of the page show every label in full.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         canvas = FigureCanvasAgg(figure)
         draw(figure)
         # Without the version stamp the same result gives the same bytes.
@@ -589,8 +336,10 @@ def _headline_plot(result: Result) -> Plot:
         ("this simulation", wd.value, SIMULATED),
         (f"random sample of {result.n} humans", wd.floor_equal_n, HUMAN),
         ("random halves of the humans", wd.floor, HUMAN),
-        ("options at random (uniform)", wd.uniform, "#6B7280"),
-        ("most common answer (majority)", wd.majority, "#6B7280"),
+        ("like people of the same demographics (cells)", wd.cells, GUESS),
+        ("previous wave of the survey", wd.previous, GUESS),
+        ("options at random (uniform)", wd.uniform, GUESS),
+        ("most common answer (majority)", wd.majority, GUESS),
     ]
     known = [(name, value, colour) for name, value, colour in lines if value is not None]
 
@@ -598,44 +347,111 @@ def _headline_plot(result: Result) -> Plot:
         ax = figure.subplots()
         for at, (name, value, colour) in enumerate(known):
             ax.plot([value], [at], "o", color=colour, markersize=8)
-            ax.annotate(_number(value), (value, at), (0, 7), textcoords="offset points", ha="center", color=colour)
+            ax.annotate(number(value), (value, at), (0, 7), textcoords="offset points", ha="center", color=colour)
             if name == lines[0][0] and wd.low is not None and wd.high is not None:
                 ax.plot([wd.low, wd.high], [at, at], color=colour, linewidth=2.5, alpha=0.6, solid_capstyle="round")
-        ax.set_yticks(range(len(known)), [name for name, _, _ in known])
+        room = 24 if figure.get_figwidth() < WIDTH else 60
+        ax.set_yticks(range(len(known)), [textwrap.fill(name, room) for name, _, _ in known])
         ax.set_ylim(len(known) - 0.5, -0.7)
         ax.set_xlim(0, 1.12 * max([0.05, *(v for _, v, _ in known), wd.high or 0]))
+        ax.locator_params("x", nbins=room // 5)
         ax.grid(axis="y", color="#E5E7EB")
         ax.set_axisbelow(True)
-        ax.set_xlabel("distance to the humans' answers: normalised Wasserstein distance, share of the scale")
+        figure.supxlabel(textwrap.fill(_DISTANCE, 2 * room + 2), fontsize=9)
 
-    said = "; ".join(f"{name} {_number(value)}" for name, value, _ in known)
-    return Plot(name="headline", png=picture(0.85 + 0.4 * len(known), draw), alt=f"Distance to the humans: {said}.")
+    said = "; ".join(f"{name} {number(value)}" for name, value, _ in known)
+    return _in_two_widths("headline", 0.95 + 0.4 * len(known), draw, alt=f"Distance to the humans: {said}.")
+
+
+_DISTANCE = "distance to the humans' answers: normalised Wasserstein distance, share of the scale"
+
+
+def _in_two_widths(name: str, height: float, draw: Callable[[Figure], None], *, alt: str) -> Plot:
+    wide, narrow = (picture(height, draw, width=width) for width in (WIDTH, NARROW))
+    return Plot(name=name, png=wide, alt=alt, narrow=narrow)
+
+
+def _subgroups_plot(result: Result) -> Plot:
+    """Draw a forest: for each subgroup the distance with its interval and its floor; the whole sample as a line."""
+    told = [one for one in result.subgroups if one.metrics]
+    whole = result.metric("wd_normalised")
+    starts = [at for at, one in enumerate(told) if at == 0 or one.trait != told[at - 1].trait]
+    places = np.arange(len(told)) + np.searchsorted(starts, np.arange(len(told)), side="right")
+
+    def draw(figure: Figure) -> None:
+        ax, narrow = figure.subplots(), figure.get_figwidth() < WIDTH
+        _whole_sample(ax, whole)
+        _forest(ax, [one.metric("wd_normalised") for one in told], places.tolist())
+        room = 22 if narrow else 40
+        heads = {int(places[at]) - 1: _label(told[at].trait, room) for at in starts}
+        names = [f"{_label(one.level, room)}  (n {one.n})" for one in told]
+        ax.set_yticks([*places, *heads], [*names, *heads.values()], fontsize=8)
+        for label in ax.get_yticklabels()[len(places) :]:
+            label.set_fontweight("bold")
+        ax.set_ylim(places[-1] + 0.6, -0.6)
+        ax.set_xlim(left=0)
+        ax.locator_params("x", nbins=room // 5)
+        ax.tick_params(axis="y", length=0)
+        figure.supxlabel(textwrap.fill(_DISTANCE, 50 if narrow else 100), fontsize=9)
+        figure.legend(loc="outside upper center", ncols=2 if narrow else 4, frameon=False, fontsize=8, borderpad=0.2)
+
+    alt = (
+        f"Distance to the humans in each of {count(len(told), 'subgroup')}, {number(whole.value)} in the whole sample. "
+        "The figures are in the table below."
+    )
+    return _in_two_widths("subgroups", 1.0 + 0.24 * (len(told) + len(starts)), draw, alt=alt)
+
+
+def _whole_sample(ax: Axes, whole: Metric) -> None:
+    if whole.value is not None:
+        ax.axvline(whole.value, color=INK, linewidth=1, linestyle="--", label="whole sample")
+    if whole.low is not None and whole.high is not None:
+        ax.axvspan(whole.low, whole.high, color=GREY, alpha=0.4, linewidth=0, label="its interval")
+
+
+def _forest(ax: Axes, held: Sequence[Metric], places: Sequence[int]) -> None:
+    known = [(one.value, at, one) for one, at in zip(held, places, strict=True) if one.value is not None]
+    floors = [(floor, at) for _, at, one in known if (floor := _floor(one)) is not None]
+    for _, at, one in known:
+        if one.low is not None and one.high is not None:
+            ax.plot([one.low, one.high], [at, at], color=SIMULATED, linewidth=2, alpha=0.6)
+    ax.plot([value for value, _, _ in known], [at for _, at, _ in known], "o", color=SIMULATED, label="simulation")
+    ticks = ax.plot([floor for floor, _ in floors], [at for _, at in floors], "|", color=HUMAN, markersize=11)
+    ticks[0].set(markeredgewidth=2, label="humans by chance (floor)")
 
 
 def _answers_plot(result: Result) -> Plot:
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for item in result.items:
         groups.setdefault(tuple(item["options"]), []).append(item)
-    heights = [0.45 + 0.23 * _legend_lines(options) + 0.46 * len(items) for options, items in groups.items()]
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
-        for ax, (options, items) in zip(axes, groups.items(), strict=True):
-            _stacked_bars(ax, options, items)
+    def drawn(width: float) -> bytes:
+        room = int(100 * width / WIDTH)
+        heights = [0.45 + 0.23 * _legend_lines(options, room) + 0.46 * len(items) for options, items in groups.items()]
 
-    alt = f"Share of each option among humans and simulated people for {_count(len(result.items), 'question')}."
-    return Plot(name="answers", png=picture(sum(heights), draw), alt=f"{alt} The shares are in the table below.")
+        def draw(figure: Figure) -> None:
+            axes = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
+            for ax, (options, items) in zip(axes, groups.items(), strict=True):
+                _stacked_bars(ax, options, items, room=room)
+
+        return picture(sum(heights), draw, width=width)
+
+    alt = (
+        f"Share of each option among humans and simulated people for {count(len(result.items), 'question')}. "
+        "The shares are in the table below."
+    )
+    return Plot(name="answers", png=drawn(WIDTH), alt=alt, narrow=drawn(NARROW))
 
 
-def _legend_columns(options: Sequence[str]) -> int:
-    return max(1, min(len(options), 100 // (max(len(_label(option, 60)) for option in options) + 6)))
+def _legend_columns(options: Sequence[str], room: int) -> int:
+    return max(1, min(len(options), room // (max(len(_label(option, 60)) for option in options) + 6)))
 
 
-def _legend_lines(options: Sequence[str]) -> int:
-    return math.ceil(len(options) / _legend_columns(options))
+def _legend_lines(options: Sequence[str], room: int) -> int:
+    return math.ceil(len(options) / _legend_columns(options, room))
 
 
-def _stacked_bars(ax: Axes, options: Sequence[str], items: Sequence[Mapping[str, Any]]) -> None:
+def _stacked_bars(ax: Axes, options: Sequence[str], items: Sequence[Mapping[str, Any]], *, room: int) -> None:
     """Draw two bars for each question, the humans' above the simulated."""
     import matplotlib
 
@@ -648,16 +464,18 @@ def _stacked_bars(ax: Axes, options: Sequence[str], items: Sequence[Mapping[str,
         bars = ax.barh(places, shares[:, k], 0.38, starts[:, k], color=colours[k], edgecolor="white", linewidth=0.7)
         bars.set_label(_label(option, 60))
         ink = "white" if colours[k, :3] @ (0.299, 0.587, 0.114) < 0.55 else INK
-        texts = [f"{share:.0%}" if share >= 0.05 else "" for share in shares[:, k]]
+        texts = [f"{share:.0%}" if share >= 5 / room else "" for share in shares[:, k]]
         ax.bar_label(bars, texts, label_type="center", fontsize=7, color=ink)
-    names = [f"{_label(item['question'], 28)}   {who}" for item in items for who in ("humans", "simulated")]
+    names = [
+        f"{_label(item['question'], max(12, room // 4))}   {who}" for item in items for who in ("humans", "simulated")
+    ]
     ax.set_yticks(places, [name if at % 2 == 0 else "simulated" for at, name in enumerate(names)], fontsize=8)
     ax.set_ylim(len(items) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    _legend(ax, _legend_columns(options))
+    _legend(ax, _legend_columns(options, room))
 
 
 def _legend(ax: Axes, columns: int) -> None:
@@ -671,7 +489,7 @@ def _legend(ax: Axes, columns: int) -> None:
 
 def _correlations_plot(answers: Answers, humans: Respondents) -> Plot:
     them, us = _correlations(answers, humans)
-    keys = [_label(key, 16) for key in answers.survey.keys]
+    keys = [_label(key, 16) for key in answers.choices.survey.keys]
     panels = {f"humans ({len(humans)})": them, f"simulated ({len(answers)})": us, "simulated minus humans": us - them}
 
     def draw(figure: Figure) -> None:
@@ -685,7 +503,7 @@ def _correlations_plot(answers: Answers, humans: Respondents) -> Plot:
             _name_cells(ax, keys)
         figure.colorbar(image, ax=axes, location="bottom", shrink=0.35, aspect=40, extend="both", label="correlation")
 
-    alt = f"Correlations between {_count(len(keys), 'question')}: humans, simulated, and simulated minus humans."
+    alt = f"Correlations between {count(len(keys), 'question')}: humans, simulated, and simulated minus humans."
     return Plot(name="correlations", png=picture(4.3, draw), alt=alt)
 
 
@@ -716,7 +534,7 @@ def _matching_plot(diagnosis: Diagnosis) -> Plot:
     tall = 0.6 + 0.4 * len(panels.traits)
     alt = (
         f"Histogram of {len(diagnosis)} matching weights, how many personas play how many roles, and how well they fit "
-        f"in each of {_count(len(panels.traits), 'trait')}. The fit is in the table below."
+        f"in each of {count(len(panels.traits), 'trait')}. The fit is in the table below."
     )
     return Plot(name="matching", png=picture(2.9 + tall, draw), alt=alt)
 
@@ -750,7 +568,7 @@ def _margins_plot(diagnosis: Diagnosis) -> Plot:
         ax.set_axisbelow(True)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderpad=0.2)
 
-    alt = f"Shares of {_count(len(rows), 'level')} among the people and in the cast. They are in the table below."
+    alt = f"Shares of {count(len(rows), 'level')} among the people and in the cast. They are in the table below."
     return Plot(name="margins", png=picture(0.7 + 0.22 * len(rows), draw), alt=alt)
 
 

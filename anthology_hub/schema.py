@@ -7,6 +7,7 @@ Formats on disk are the `to_dict` forms and carry `schema_version`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import random
 import re
@@ -675,8 +676,50 @@ class Metric:
     floor_equal_n: float | None = None
     """Mean over random samples of humans as large as the cast, against all humans."""
     uniform: float | None = None
+    """Of options at random."""
     majority: float | None = None
+    """Of everybody giving the humans' commonest answer."""
+    margins: float | None = None
+    """Of the humans' answers shuffled among them, question by question."""
+    cells: float | None = None
+    """Of answers drawn from those of people with the same demographics; person by person, the best guess by them."""
+    previous: float | None = None
+    """Of an earlier wave of the same survey."""
+    attained: float | None = None
+    """Part of the way from `uniform` (0) to the humans (1); see `measures.attained`."""
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subgroup:
+    """The figures of those who share one level of a trait."""
+
+    trait: str
+    level: str
+    n: int
+    """Simulated respondents."""
+    n_human: int
+    metrics: tuple[Metric, ...] = ()
+    """Empty where there are too few of them."""
+    gap: float | None = None
+    """Of the subgroup of a trait that is furthest away: how much further than the nearest one (`wd_normalised`).
+
+    The largest minus the smallest of several figures is above 0 by chance alone, the more so the smaller the groups:
+    look at their floors.
+    """
+    gap_low: float | None = None
+    gap_high: float | None = None
+    nearest: str = ""
+    """Level of the nearest one."""
+    note: str = ""
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by name.
+
+        Raises:
+            UnknownNameError: If the subgroup has no such metric.
+        """
+        return _named(self.metrics, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -707,6 +750,7 @@ class Result:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     n_effective: float | None = None
     """Kish's effective number of the humans, (sum w)^2 / sum w^2; None where it is not known."""
+    subgroups: tuple[Subgroup, ...] = ()
 
     def metric(self, name: str) -> Metric:
         """Return a metric by name.
@@ -714,10 +758,11 @@ class Result:
         Raises:
             UnknownNameError: If the result has no such metric.
         """
-        for metric in self.metrics:
-            if metric.name == name:
-                return metric
-        raise UnknownNameError("metric", name, (metric.name for metric in self.metrics))
+        return _named(self.metrics, name)
+
+    def _repr_html_(self) -> str:
+        # The layout is of a higher layer, which knows this one.
+        return str(importlib.import_module("anthology_hub.report_tables").as_html(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -732,8 +777,19 @@ class Result:
         """
         given = {name: entry for name, entry in value.items() if name != "schema_version"}
         metrics = tuple(_build(Metric, metric) for metric in _objects(given, "metrics"))
+        given["subgroups"] = tuple(
+            _build(Subgroup, {**one, "metrics": tuple(_build(Metric, metric) for metric in _objects(one, "metrics"))})
+            for one in (_objects(given, "subgroups") if "subgroups" in given else ())
+        )
         parts: dict[str, Any] = {name: tuple(given[name]) for name in ("questions", "items", "notes") if name in given}
         return _build(cls, {**given, **parts, "metrics": metrics})
+
+
+def _named(metrics: Sequence[Metric], name: str) -> Metric:
+    for metric in metrics:
+        if metric.name == name:
+            return metric
+    raise UnknownNameError("metric", name, (metric.name for metric in metrics))
 
 
 def _need(value: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - the type is the caller's to check

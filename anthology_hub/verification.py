@@ -11,7 +11,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -372,9 +372,12 @@ def _padded(probs: Sequence[float | None], most: int) -> list[float]:
 def _recomputed(answers: Answers, result: Result, humans: Respondents | Margins) -> Result | str:
     """Evaluate again in the same way; say why, if what was pushed cannot be evaluated."""
     said = result.provenance.get("evaluation", {})
-    names = ("weighting", "splits", "bootstraps", "level", "seed")
+    names = [option.name for option in fields(EvaluateOptions)]
     try:
-        options = EvaluateOptions(**{name: said[name] for name in names if name in said})
+        given: dict[str, Any] = {
+            name: tuple(said[name]) if name == "by" else said[name] for name in names if name in said
+        }
+        options = EvaluateOptions(**given)
         if max(options.splits, options.bootstraps) > MOST_DRAWS:
             asked = f"{options.bootstraps} bootstraps and {options.splits} splits"
             return f"not recomputed: {asked} are more than {MOST_DRAWS}"

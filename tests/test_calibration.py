@@ -34,7 +34,7 @@ LEVELS = ("a", "b", "c")
 def judged(draw):
     """Probabilities without ties, and true levels that are all there."""
     n = draw(st.integers(6, 25))
-    raw = draw(npst.arrays(float, (n, 3), elements=st.floats(0.01, 1), unique=True))
+    raw = draw(npst.arrays(float, (n, 3), elements=st.integers(1, 10**6).map(float), unique=True))
     truth = np.array(draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
     truth[:3] = 0, 1, 2
     return raw / raw.sum(axis=1, keepdims=True), truth

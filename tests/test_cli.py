@@ -36,8 +36,8 @@ from anthology_hub.quickstart import ITEMS, WARNING, quickstart, verdict
 from anthology_hub.ranking import HUMANS, MAJORITY, UNIFORM, Row
 
 COMMANDS = (
-    "quickstart", "search", "match", "simulate", "evaluate", "list", "show", "annotate", "generate", "interview",
-    "reproduce",
+    "quickstart", "search", "match", "simulate", "evaluate", "compare", "list", "show", "annotate", "generate",
+    "interview", "reproduce", "power", "rectify",
 )  # fmt: skip
 UNIFORM_MODEL = ("--model", "scripted:uniform")
 
@@ -268,11 +268,13 @@ def test_evaluate_gives_what_the_library_gives(run, gss, more, options, cast_onl
     wd = result.metric("wd_normalised")
     assert f"12 simulated people against {len(humans)} humans" in text
     (line,) = [line for line in text.splitlines() if line.startswith("WD normalised")]
-    figures = [wd.value, wd.low, wd.high, wd.floor, wd.floor_equal_n, wd.uniform, wd.majority]
-    assert line.replace("[", " ").replace("]", " ").replace(",", " ").split()[2:] == [
-        "-" if figure is None else f"{figure:.3f}" for figure in figures
-    ]
-    assert f"humans {result.metric('alpha').human:.3f}" in text
+    company = [wd.floor, wd.floor_equal_n, wd.uniform, wd.majority, wd.margins, wd.cells]
+    told = line.replace("[", " ").replace("]", " ").replace(",", " ").split()[2:]
+    # An equal-n floor that no figure has is no column.
+    kept = [figure for figure in (wd.value, wd.low, wd.high, *company) if figure is not None]
+    assert told == [*(f"{figure:.3f}" for figure in kept), "-", f"{wd.attained:.0%}"]
+    (alpha,) = [line for line in text.splitlines() if line.startswith("Alpha ")]
+    assert alpha.split()[-2:] == [f"{result.metric('alpha').human:.3f}", f"{result.metric('alpha').attained:.0%}"]
     assert "coverage: answered 100.0%, refused 0.0%" in text
     assert all(f"note: {note}" in text for note in result.notes)
 

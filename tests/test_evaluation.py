@@ -19,65 +19,29 @@ from anthology_hub import (
     evaluate,
     open_model,
     simulate,
-    unmatched,
 )
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.evaluation import human_figures, simulated_figures
+from anthology_hub.evaluation import _turned, human_figures, simulated_figures
 from anthology_hub.margins import Margins
 from anthology_hub.matching import as_themselves
-from anthology_hub.metrics import half_splits
 from anthology_hub.models.scripted import ScriptedModel
-from anthology_hub.schema import ANSWERED, ASKED, MISSING, UNPARSABLE
+from anthology_hub.resampling import half_splits
+from anthology_hub.schema import ASKED, MISSING
+from anthology_hub.sides import human_side, simulated_side
+from anthology_hub.weighting import effective_size
+from tests.made_runs import MINI, QUICK, cast_of, codes_of, people, replay, run, with_picks
 
-QUICK = EvaluateOptions(bootstraps=20, splits=5)
 PAPER = replace(QUICK, weighting="paper")
-BIO = SimulateOptions(conditioning="bio")
-MINI = Survey.load("bfi").select(["C1", "C2", "C3", "C4", "C5"])
 SEEDS = st.integers(0, 2**32 - 1)
 
-
-def run(humans, survey, model="scripted:uniform", **changes):
-    model = open_model(model) if isinstance(model, str) else model
-    return simulate(unmatched(humans), survey, model, options=replace(BIO, **changes))
-
-
-def with_picks(answers, picks):
-    """The same run with other answers."""
-    picks = np.asarray(picks, dtype=np.int16)
-    return replace(answers, picks=picks, statuses=np.where(picks == MISSING, UNPARSABLE, ANSWERED))
-
-
-def replay(humans, survey):
-    """A run in which everybody answers as the human did."""
-    return with_picks(run(humans, survey), codes_of(humans, survey))
-
-
-def codes_of(humans, survey):
-    return np.stack([humans.answers[key] for key in survey.keys], axis=1)
+FROM_FIGURES = (
+    "wd_normalised", "wd", "jsd", "tv", "kl", "fro", "fro_spearman", "cbs", "alpha", "omega", "variance_ratio",
+    "entropy_ratio",
+)  # fmt: skip
 
 
 def frame(codes, survey):
     return pd.DataFrame(np.where(codes == MISSING, np.nan, codes), columns=list(survey.keys))
-
-
-def people(seed, n, *, survey=MINI, missing=0.0, weighted=True):
-    """Respondents with answers that lean on a common taste."""
-    rng = np.random.default_rng(seed)
-    taste, codes = rng.normal(size=n), {}
-    for question in survey.questions:
-        k = len(question.options)
-        score = (-1 if question.reverse else 1) * taste + rng.normal(size=n)
-        code = np.floor(score.argsort().argsort() / n * k).astype(np.int16)
-        codes[question.key] = np.where(rng.random(n) < missing, MISSING, code).astype(np.int16)
-    return Respondents(
-        name="toy-humans",
-        ids=tuple(f"r{at}" for at in range(n)),
-        levels={},
-        codes={},
-        answers=codes,
-        weights=rng.lognormal(sigma=0.7, size=n) if weighted else None,
-        survey=survey.name,
-    )
 
 
 def values(result):
@@ -130,7 +94,8 @@ def test_paper_weighting_is_humans_weighted_and_listwise_simulation_unweighted_a
     wd = wd_by_hand(shares_by_hand(ours, np.ones(70), 6), shares_by_hand(theirs, humans.weights, 6))
     complete = theirs.notna().all(axis=1)
     human_r = correlations_by_hand(theirs[complete], humans.weights[complete])
-    assert values(result) == pytest.approx(
+    found = values(result)
+    assert {name: found[name] for name in ("wd", "wd_normalised", "jsd", "fro", "alpha")} == pytest.approx(
         {
             "wd": wd,
             "wd_normalised": wd / 5,
@@ -234,7 +199,7 @@ def test_the_same_options_give_the_same_result_and_the_seed_moves_only_the_compa
     other = evaluate(answers, humans, options=replace(QUICK, seed=1))
     for one, two in zip(evaluate(answers, humans, options=QUICK).metrics, other.metrics, strict=True):
         assert one.value == two.value and one.uniform == two.uniform and one.majority == two.majority
-        assert one.high != two.high and one.floor != two.floor
+        assert (one.low, one.high) != (two.low, two.high) and (one.floor != two.floor or one.floor is None)
 
 
 def test_a_part_of_a_survey_is_evaluated_on_its_questions_alone():
@@ -351,7 +316,7 @@ def test_intervals_are_the_value_and_its_bootstrap_spread():
 def test_a_higher_level_widens_the_interval_by_the_ratio_of_normal_quantiles():
     humans, answers = people(1, 60), replay(people(2, 40), MINI)
     reach = [
-        (m := evaluate(answers, humans, options=replace(QUICK, level=level)).metric("alpha")).high - m.value
+        (m := evaluate(answers, humans, options=replace(QUICK, level=level)).metric("kl")).high - m.value
         for level in (0.5, 0.99)
     ]
     assert reach[1] / reach[0] == pytest.approx(stats.norm.ppf(0.995) / stats.norm.ppf(0.75))
@@ -501,7 +466,7 @@ def test_a_cast_that_is_not_smaller_than_the_reference_has_no_floor_at_equal_n_a
     humans = people(1, 30)
     result = evaluate(replay(people(2, n), MINI), humans, options=QUICK)
     note = f"The cast ({n}) is not smaller than the reference (30): no floor at equal n."
-    for metric in result.metrics:
+    for metric in [result.metric(name) for name in FROM_FIGURES]:
         assert (metric.floor_equal_n is not None) == there and metric.floor is not None
     assert (note in result.notes) != there
 
@@ -528,13 +493,17 @@ def test_a_result_names_its_run_model_method_and_reference(gss, spending, starte
         "weighting": "paper",
         "splits": 5,
         "bootstraps": 20,
+        "resample": "both",
+        "by": [],
+        "least": 30,
+        "polychoric": False,
         "level": 0.95,
         "seed": 4,
         "humans": "gss-2018",
         "humans_source": gss.source,
         "humans_digest": digest,
     }
-    assert [metric.name for metric in result.metrics] == ["wd", "wd_normalised", "jsd", "fro", "alpha"]
+    assert [metric.name for metric in result.metrics] == [*FROM_FIGURES, "accuracy", "mad_accuracy", "item_correlation"]
 
 
 def test_the_method_of_cast_personas_holds_how_they_were_matched(gss, spending, starter):
@@ -577,7 +546,8 @@ def test_questions_that_nobody_answered_are_refused_with_the_side_and_a_way_on()
 def test_humans_coded_for_more_options_than_the_survey_has_are_refused_with_the_options():
     humans = people(1, 20)
     wrong = replace(humans, answers={**humans.answers, "C1": np.full(20, 6, dtype=np.int16)})
-    with pytest.raises(DataError, match=r"answer codes must be -1 \(missing\) or 0..K-1 for K = \[6, 6, 6, 6, 6\]"):
+    said = r"question 'C1' has the options 0..5, or -1 where there is no answer, but toy-humans has 6: both sides must"
+    with pytest.raises(DataError, match=said):
         evaluate(replay(humans, MINI), wrong)
 
 
@@ -586,13 +556,13 @@ def test_an_unknown_weighting_is_refused_with_the_known_ones():
         EvaluateOptions(weighting="none")
 
 
-@pytest.mark.parametrize("wrong", [{"splits": 0}, {"bootstraps": 1}, {"level": 1.0}, {"level": 0.0}])
+@pytest.mark.parametrize("wrong", [{"splits": 0}, {"bootstraps": 1}, {"least": 1}, {"level": 1.0}, {"level": 0.0}])
 def test_options_out_of_range_are_refused_with_the_ranges(wrong):
-    given_values = {"splits": 100, "bootstraps": 1000, "level": 0.95} | wrong
+    given_values = {"splits": 100, "bootstraps": 1000, "least": 30, "level": 0.95} | wrong
     listed = ", ".join(map(str, given_values.values()))
     with pytest.raises(
         OptionError,
-        match=rf"splits must be at least 1, bootstraps at least 2, level between 0 and 1, got {listed}",
+        match=rf"splits must be at least 1, bootstraps and least at least 2, level between 0 and 1, got {listed}",
     ):
         EvaluateOptions(**wrong)
 
@@ -665,7 +635,7 @@ def test_questions_without_an_order_count_in_jsd_alone():
     for name in ("wd", "wd_normalised", "fro"):
         assert mixed.metric(name).value == pytest.approx(rest.metric(name).value)
     assert mixed.metric("jsd").value != pytest.approx(rest.metric("jsd").value)
-    assert "The options of C2 have no order: jsd alone counts these questions." in mixed.notes
+    assert "The options of C2 have no order: these questions count only in figures that need none." in mixed.notes
     assert [item["wd"] is None for item in mixed.items] == [False, True, False, False, False]
     assert mixed.metric("alpha").human == pytest.approx(rest.metric("alpha").human)
 
@@ -720,3 +690,270 @@ def test_personas_cast_as_themselves_are_asked_and_compared_with_a_group():
         Anthology.load("starter").where(region="South")
     )
     assert result.metric("wd").value < result.metric("wd").majority
+
+
+# -- bad input: a refusal, or None with a reason in words; never NaN
+
+
+def sound(result):
+    """Assert that every undefined figure says why and that no NaN or infinity is left anywhere."""
+    json.dumps(result.to_dict(), allow_nan=False)
+    for metric in (*result.metrics, *(metric for one in result.subgroups for metric in one.metrics)):
+        assert metric.value is not None or metric.note, metric.name
+    return result
+
+
+def odd_cases():
+    """Name, picks of 40 roles, humans, survey."""
+    humans = people(1, 60, traits={"gender": 2})
+    codes, rng = codes_of(humans, MINI)[:40], np.random.default_rng(0)
+    one_option, mute = codes.copy(), codes.copy()
+    one_option[:, 1] = 2
+    mute[1:, 3] = MISSING
+    constant = replace(humans, answers=humans.answers | {"C1": np.full(60, 4, dtype=np.int16)})
+    yield "one observed category, simulated", one_option, humans, MINI
+    yield "one observed category, human", codes, constant, MINI
+    yield (
+        "one observed category, both",
+        one_option,
+        replace(constant, answers=constant.answers | {"C2": constant.answers["C1"]}),
+        MINI,
+    )
+    yield "one answer to a question", mute, humans, MINI
+    yield "no pair of answers", np.where(np.arange(5) == np.arange(40)[:, None] % 5, codes, MISSING), humans, MINI
+    yield "one human", codes, humans.take([0]), MINI
+    yield "two humans", codes, humans.take([0, 1]), MINI
+    yield "three humans", codes, humans.take([0, 1, 2]), MINI
+    yield "nobody in common", codes, humans.take(range(40, 60)), MINI
+    yield "no order", codes, humans, nominal(MINI, *MINI.keys)
+    yield "one question with an order", codes, constant, nominal(MINI, "C2", "C3", "C4", "C5")
+    yield "one human has all the weight", codes, replace(humans, weights=np.eye(60)[3]), MINI
+    yield (
+        "everybody says the same",
+        np.full((40, 5), 5),
+        replace(humans, answers=dict.fromkeys(MINI.keys, constant.answers["C1"])),
+        MINI,
+    )
+    yield "noise", rng.integers(MISSING, 6, (40, 5)), humans, MINI
+    for keys in (["C1"], ["C1", "C2"]):
+        part = MINI.select(keys)
+        for name, other in (("humans", humans), ("constant humans", constant)):
+            yield f"{len(keys)} items, {name}", codes[:, : len(keys)], other, part
+
+
+@pytest.mark.parametrize("case", list(odd_cases()), ids=lambda case: case[0])
+@pytest.mark.parametrize("weighting", ["weighted", "paper"])
+def test_odd_answers_give_figures_or_reasons_and_never_nan(case, weighting):
+    _, picks, humans, survey = case
+    answers = replace(cast_of(people(1, 60).take(range(40)), np.zeros((40, 5))), survey=survey)
+    options = replace(QUICK, weighting=weighting, polychoric=True, by=("gender",), least=10)
+    sound(evaluate(with_picks(answers, picks), humans, options=options))
+    sound(evaluate(with_picks(answers, picks), group_of(humans, survey), options=replace(options, by=())))
+
+
+@pytest.mark.parametrize("options", [QUICK, PAPER])
+def test_a_single_role_or_persona_or_human_has_no_intervals_and_the_reason_is_told(options):
+    humans = people(1, 60)
+    said = "The cast has a single role or persona, whose chance cannot be told: there are no intervals."
+    alone = sound(evaluate(cast_of(humans.take([0])), humans, options=options))
+    twin = sound(evaluate(cast_of(humans, personas=["p"] * 60), humans, options=options))
+    for result in (alone, twin):
+        assert said in result.notes and all(metric.low is None and metric.high is None for metric in result.metrics)
+    assert alone.metric("wd").value > 0 and alone.metric("variance_ratio").value == 0
+    held = evaluate(cast_of(humans, personas=["p"] * 60), humans, options=replace(options, resample="respondents"))
+    assert held.metric("wd").low is not None and said not in held.notes
+    one = sound(evaluate(cast_of(humans), humans.take([0]), options=options))
+    assert one.metric("wd").value > 0 and all(metric.low is None for metric in one.metrics)
+    assert any("No stratum has two humans or sampling units" in note for note in one.notes)
+    assert "1 humans are too few for a split-half floor." in one.notes
+
+
+def test_a_design_of_strata_with_one_unit_each_has_no_intervals():
+    humans = people(1, 60)
+    humans = replace(humans, strata=np.repeat(np.arange(6), 10), psu=np.repeat(np.arange(6), 10))
+    result = sound(evaluate(cast_of(humans), humans, options=QUICK))
+    assert all(metric.low is None for metric in result.metrics) and result.metric("wd").value == 0
+
+
+def test_the_chance_of_respondents_behind_shares_is_refused_in_words():
+    humans = people(1, 60)
+    result = sound(evaluate(cast_of(humans), group_of(humans, MINI), options=replace(QUICK, resample="respondents")))
+    assert all(metric.low is None for metric in result.metrics)
+    assert any(note.startswith("The chance of respondents cannot be told where only shares") for note in result.notes)
+    assert not any("the simulation's own chance alone" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("weight", "shown"), [(-1.0, "-1.0"), (np.nan, "nan"), (np.inf, "inf")])
+def test_weights_that_are_none_are_refused_with_the_value_and_the_side(weight, shown):
+    humans = people(1, 30)
+    weights = humans.weights.copy()
+    weights[4] = weight
+    with pytest.raises(DataError, match=f"weights of toy-humans must be finite and not negative, got {shown}: leave"):
+        evaluate(cast_of(humans), replace(humans, weights=weights), options=QUICK)
+    with pytest.raises(DataError, match=f"weights of the simulation must be finite and not negative, got {shown}"):
+        evaluate(replace(cast_of(humans), weights=weights), humans, options=QUICK)
+
+
+def test_people_of_weight_0_do_not_count_and_weights_that_are_all_0_are_refused():
+    humans = people(1, 60)
+    weights = np.where(np.arange(60) < 40, humans.weights, 0.0)
+    options = EvaluateOptions(bootstraps=2, splits=1)
+    some = evaluate(cast_of(people(2, 30)), replace(humans, weights=weights), options=options)
+    rest = evaluate(cast_of(people(2, 30)), humans.take(range(40)), options=options)
+    for name in FROM_FIGURES:
+        assert some.metric(name).value == pytest.approx(rest.metric(name).value), name
+    with pytest.raises(
+        EmptyError, match="nobody in toy-humans with a weight above 0 answered C1, C2, C3, C4, C5: leave"
+    ):
+        evaluate(cast_of(humans), replace(humans, weights=np.zeros(60)), options=QUICK)
+
+
+def test_answers_outside_the_options_are_refused_with_the_question_and_the_value():
+    humans = people(1, 20)
+    for code in (6, -2):
+        picks = codes_of(humans, MINI).copy()
+        picks[3, 2] = code
+        said = (
+            rf"question 'C3' has the options 0..5, or -1 where there is no answer, but the simulation has {code}: both"
+        )
+        with pytest.raises(DataError, match=said):
+            evaluate(cast_of(humans, picks), humans, options=QUICK)
+    again = replace(humans, retest={"C1": np.full(20, 6, dtype=np.int16)})
+    with pytest.raises(DataError, match="question 0 has the options 0..5, but the retest answers have 6"):
+        evaluate(cast_of(humans), again, options=QUICK)
+
+
+def test_humans_asked_with_other_options_or_in_another_order_are_refused_and_other_words_are_not():
+    humans = people(1, 20)
+
+    def asked(change):
+        return replace(humans, survey=replace(MINI, questions=tuple(map(change, MINI.questions))))
+
+    for change in (lambda q: replace(q, options=q.options[:-1]), lambda q: replace(q, options=q.options[::-1])):
+        with pytest.raises(DataError, match="question 'C1' was asked with the options .*, but toy-humans has .*: both"):
+            evaluate(cast_of(humans), asked(change), options=QUICK)
+    worded = asked(lambda q: replace(q, options=tuple(f"{option}!" for option in q.options)))
+    assert evaluate(cast_of(humans), worded, options=QUICK).metric("wd").value == 0
+    fewer = replace(humans, survey=MINI.select(["C2"]))
+    assert evaluate(cast_of(humans), fewer, options=QUICK).metric("wd").value == 0
+
+
+def test_an_earlier_wave_without_a_question_or_an_answer_is_refused():
+    humans, earlier = people(1, 30), people(2, 30)
+    lacking = replace(earlier, name="wave 1", answers={"C1": earlier.answers["C1"]})
+    with pytest.raises(UnknownNameError, match="unknown question of wave 1 'C2'"):
+        evaluate(cast_of(humans), humans, options=QUICK, previous=lacking)
+    silent = {**earlier.answers, "C2": np.full(30, MISSING, dtype=np.int16)}
+    with pytest.raises(EmptyError, match="nobody in wave 1 answered C2"):
+        evaluate(cast_of(humans), humans, options=QUICK, previous=replace(earlier, name="wave 1", answers=silent))
+
+
+# -- questions coded the other way on one side
+
+
+def turned_note(result):
+    found = [note for note in result.notes if "opposite way" in note]
+    return found[0].removeprefix("The simulated answers to ").split(" go with")[0].split(", ") if found else []
+
+
+@pytest.mark.parametrize("turned", [["C2"], ["C4"], ["C1", "C5"]])
+def test_questions_that_are_turned_on_one_side_are_named(turned):
+    humans = people(1, 400, missing=0.05)
+    picks = codes_of(people(2, 200, missing=0.05), MINI)
+    for key in turned:
+        at = MINI.keys.index(key)
+        picks[:, at] = np.where(picks[:, at] == MISSING, MISSING, 5 - picks[:, at])
+    cast = cast_of(people(2, 200), picks)
+    result = evaluate(cast, humans, options=EvaluateOptions(bootstraps=2, splits=1))
+    assert turned_note(result) == turned
+    # Whichever side it is: the same is seen where the humans' file is the turned one.
+    other = evaluate(
+        cast_of(people(2, 200)),
+        replace(humans, answers={k: (5 - c if k in turned else c) for k, c in people(1, 400).answers.items()}),
+        options=EvaluateOptions(bootstraps=2, splits=1),
+    )
+    assert turned_note(other) == turned
+
+
+def test_honest_runs_are_never_said_to_be_turned():
+    humans, found = people(0, 300), 0
+    side = human_side(humans, MINI)
+    for seed in range(200):
+        n = 20 + seed % 100
+        picks = np.random.default_rng(seed).integers(0, 6, (n, 5)) if seed % 2 else codes_of(people(seed + 1, n), MINI)
+        answers = cast_of(people(seed + 1, n), picks)
+        ours = simulated_side(answers)
+        found += len(_turned(ours.whole, side.whole, effective_size(ours.weights), MINI))
+    assert found == 0
+
+
+def test_scales_with_reverse_keys_are_not_taken_for_turned_ones_and_a_turned_one_in_them_is():
+    bfi, survey = Respondents.load("bfi"), Survey.load("bfi")
+    half, rest = bfi.take(range(1400)), bfi.take(range(1400, 2800))
+    options = EvaluateOptions(bootstraps=2, splits=1)
+    picks = codes_of(half, survey)
+    assert any(question.reverse for question in survey.questions)
+    assert turned_note(evaluate(cast_of(half, picks, survey=survey), rest, options=options)) == []
+    at = survey.keys.index("E4")
+    picks[:, at] = np.where(picks[:, at] == MISSING, MISSING, 5 - picks[:, at])
+    assert turned_note(evaluate(cast_of(half, picks, survey=survey), rest, options=options)) == ["E4"]
+
+
+# -- laws of all figures
+
+
+def test_one_half_of_the_gss_against_the_other_lands_on_the_floor(gss, spending):
+    found = []
+    for seed in range(12):
+        order = np.random.default_rng(seed).permutation(len(gss)).tolist()
+        one, other = gss.take(order[: len(gss) // 2]), gss.take(order[len(gss) // 2 :])
+        result = evaluate(cast_of(one, survey=spending), other, options=EvaluateOptions(bootstraps=2, splits=1))
+        found.append(values(result))
+    floor = evaluate(cast_of(gss.sample(20), survey=spending), gss, options=EvaluateOptions(bootstraps=2, splits=100))
+    for name in ("wd", "jsd", "tv", "fro", "alpha", "variance_ratio", "entropy_ratio"):
+        assert np.mean([each[name] for each in found]) == pytest.approx(floor.metric(name).floor, rel=0.3), name
+
+
+def test_options_at_random_land_on_the_uniform_baseline(gss, spending):
+    picks = np.random.default_rng(0).integers(0, 3, (len(gss), 4))
+    result = evaluate(cast_of(gss, picks, survey=spending), gss, options=EvaluateOptions(bootstraps=50, splits=5))
+    for name in ("wd", "jsd", "tv", "kl", "fro", "alpha", "accuracy", "mad_accuracy", "item_correlation", "explained"):
+        metric = result.metric(name)
+        assert metric.value == pytest.approx(metric.uniform, abs=0.06), name
+        if name in ("wd", "jsd", "tv", "kl", "accuracy", "mad_accuracy"):
+            assert metric.attained == pytest.approx(0, abs=0.1), name
+
+
+@settings(max_examples=8)
+@given(SEEDS)
+def test_a_common_factor_on_the_weights_changes_no_part_of_a_result(seed):
+    humans, cast = people(seed, 40, missing=0.1, traits={"gender": 2}), people(seed + 1, 30, missing=0.1)
+    answers = cast_of(cast)
+    one = evaluate(answers, humans, options=QUICK)
+    scaled = replace(answers, weights=answers.weights * 4)
+    other = evaluate(scaled, replace(humans, weights=humans.weights / 8), options=QUICK)
+    for a, b in zip(one.metrics, other.metrics, strict=True):
+        for name in ("value", "low", "high", "human", "floor", "floor_equal_n", "uniform", "cells", "margins"):
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-7), (a.name, name)
+
+
+def test_roles_that_share_a_persona_are_drawn_together():
+    humans = people(3, 200, weighted=False)
+    same = np.random.default_rng(0).integers(0, 6, (10, 5))[np.arange(200) % 10]
+    options = EvaluateOptions(bootstraps=300, splits=1, resample="personas")
+    apart, together = (
+        evaluate(cast_of(humans, same, personas=ids), humans, options=options).metric("wd")
+        for ids in ([f"p{at}" for at in range(200)], [f"p{at % 10}" for at in range(200)])
+    )
+    # Ten answers and not two hundred: a standard error about sqrt(20) times as large.
+    assert apart.value == together.value
+    assert (together.high - together.low) / (apart.high - apart.low) > 3
+
+
+def test_polychoric_correlations_are_compared_when_asked_for():
+    humans, answers = people(4, 300, weighted=False), cast_of(people(5, 200, weighted=False))
+    found = evaluate(answers, humans, options=replace(QUICK, polychoric=True)).metric("fro_polychoric")
+    sides = human_side(humans, MINI).polychoric()[0], simulated_side(answers).polychoric()[0]
+    assert found.value == pytest.approx(np.linalg.norm(sides[0] - sides[1]))
+    assert found.uniform == pytest.approx(np.linalg.norm(sides[0] - np.eye(5))) == pytest.approx(found.margins)
+    assert found.low is None and found.value < found.uniform

@@ -52,21 +52,19 @@ def test_a_record_has_what_the_schema_asks_for(result):
 
 def test_every_defined_figure_is_told_with_interval_and_company(result):
     figures = {entry["metric_config"]["metric_name"]: entry for entry in eee_record(result)["evaluation_results"]}
-    assert list(figures) == ["wd", "wd_normalised", "jsd", "fro", "alpha"]
-    bounds = {
-        "wd": (0, "Infinity"),
-        "wd_normalised": (0, 1),
-        "jsd": (0, 1),
-        "fro": (0, "Infinity"),
-        "alpha": ("-Infinity", 1),
-    }
+    assert list(figures) == [metric.name for metric in result.metrics if metric.value is not None]
+    bounds = {"wd": (0, "Infinity"), "wd_normalised": (0, 1), "alpha": ("-Infinity", 1), "item_correlation": (-1, 1)}
+    for name, (least, most) in bounds.items():
+        config = figures[name]["metric_config"]
+        assert (config["min_score"], config["max_score"]) == (least, most)
+    distances = {name for name, entry in figures.items() if entry["metric_config"]["lower_is_better"]}
+    assert distances == {"wd_normalised", "wd", "jsd", "tv", "kl", "fro", "fro_spearman", "cbs", "group_gaps"}
     for name, entry in figures.items():
         metric, config = result.metric(name), entry["metric_config"]
         assert entry["evaluation_name"] == f"gss-national-spending: {name}"
         assert entry["source_data"]["source_type"] == "other" and texts_only(entry["source_data"]["additional_details"])
         assert entry["source_data"]["additional_details"]["humans"] == "gss-2018"
-        assert (config["min_score"], config["max_score"], config["score_type"]) == (*bounds[name], "continuous")
-        assert config["metric_id"] == f"anthology_hub.{name}" and config["lower_is_better"] == (name != "alpha")
+        assert config["metric_id"] == f"anthology_hub.{name}" and config["score_type"] == "continuous"
         assert entry["score_details"]["score"] == metric.value
         assert entry["score_details"]["uncertainty"] == {
             "num_samples": 30,
@@ -76,7 +74,10 @@ def test_every_defined_figure_is_told_with_interval_and_company(result):
             },
         }  # fmt: skip
         company = entry["score_details"]["details"]
-        assert texts_only(company) and float(company["floor"]) == metric.floor
+        assert texts_only(company)
+        for field in ("floor", "human", "uniform", "margins"):
+            known = getattr(metric, field)
+            assert (float(company[field]) == known) if known is not None else field not in company
         assert entry["generation_config"]["generation_args"] == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128}
         assert texts_only(entry["generation_config"]["additional_details"])
         assert entry["generation_config"]["additional_details"]["conditioning"] == "bio"
@@ -88,8 +89,9 @@ def test_undefined_figures_and_intervals_are_left_out(result):
         for m in result.metrics
     )
     figures = eee_record(replace(result, metrics=metrics))["evaluation_results"]
-    assert [entry["metric_config"]["metric_name"] for entry in figures] == ["wd", "wd_normalised", "jsd", "alpha"]
-    assert figures[0]["score_details"]["uncertainty"] == {"num_samples": 30}
+    by_name = {entry["metric_config"]["metric_name"]: entry for entry in figures}
+    assert "fro" not in by_name and len(by_name) == len([m for m in metrics if m.value is not None])
+    assert by_name["wd"]["score_details"]["uncertainty"] == {"num_samples": 30}
 
 
 def test_a_result_without_provenance_still_makes_a_record(result):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from anthology_hub import Respondents, SimulateOptions, Survey, evaluate, open_model, simulate, unmatched
 from anthology_hub.coding import is_no_answer, plain, shown
 from anthology_hub.errors import DataError, OptionError
-from anthology_hub.evaluation import EvaluateOptions, _human_side
+from anthology_hub.evaluation import EvaluateOptions
 from anthology_hub.prompts import question_text
 from anthology_hub.schema import MISSING, Question
+from anthology_hub.sides import human_side
 from anthology_hub.statfiles import Variable
 from tests.human_files import (
     QUALTRICS_SURVEY,
@@ -223,7 +224,7 @@ def test_weights_whose_squares_no_computer_holds_are_refused(weight):
 @settings(deadline=None, max_examples=20)
 def test_shares_do_not_depend_on_what_the_weights_sum_to(scale):
     humans = read(w=[scale, 2 * scale, 3 * scale, 4 * scale])
-    shares = _human_side(humans, humans.survey, EvaluateOptions()).once().shares[0, 0]
+    shares = human_side(humans, humans.survey).whole.shares[0, 0]
     assert shares.tolist() == pytest.approx([0.4, 0.6])
 
 
@@ -433,7 +434,7 @@ def test_the_design_bootstrap_gives_the_standard_error_of_linearisation():
     source = SOURCE | {"strata": "strata", "psu": "psu", "traits": {}}
     frame = pd.DataFrame({"id": np.arange(len(psu)), "w": weights, "q": codes + 1, "strata": strata, "psu": psu % 4})
     humans = Respondents.from_table(frame, source)
-    side = _human_side(humans, humans.survey, EvaluateOptions())
+    side = human_side(humans, humans.survey)
     found = side.resampled(4000, seed=1).shares[:, 0, 1].std(ddof=1)
     assert found == pytest.approx(taylor(codes, weights, strata, psu), rel=0.05)
 

@@ -1,4 +1,6 @@
 import json
+import shlex
+import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -6,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from anthology_hub import (
     Anthology,
@@ -17,19 +21,27 @@ from anthology_hub import (
     Survey,
     diagnose,
     evaluate,
+    load_run,
     match,
     open_model,
     rank,
     simulate,
     unmatched,
+    weights,
     write_report,
 )
+from anthology_hub.cli import main
 from anthology_hub.errors import DataError, MissingExtraError
-from anthology_hub.schema import Question
+from anthology_hub.measures import MEASURES
+from anthology_hub.report_tables import FAMILIES, SHORT
+from anthology_hub.report_words import citations, figure_tables, left_out, rerun
+from anthology_hub.schema import Metric, Question, Subgroup
 
 QUICK = EvaluateOptions(bootstraps=50, splits=10)
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{$\" {{ 7 * 7 }} $a$"
-VOID = {"meta", "img", "br", "wbr"}
+VOID = {"meta", "img", "br", "wbr", "source"}
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+PHONE = 360
 
 
 class Page(HTMLParser):
@@ -37,7 +49,7 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.open, self.addresses, self.texts = [], [], [], []
+        self.tags, self.open, self.addresses, self.alts, self.texts = [], [], [], [], []
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
         self.close()
@@ -46,6 +58,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.alts += [value for name, value in attrs if name == "alt"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -92,7 +105,7 @@ def full(humans, survey, people, baseline, tmp_path_factory):
     some = humans.sample(20)
     cast = match(people, some, method="greedy")
     answers = simulate(cast, survey, open_model("scripted:uniform"))
-    result = evaluate(answers, humans, options=QUICK)
+    result = evaluate(answers, humans, options=replace(QUICK, by=("age", "gender"), least=5))
     folder = tmp_path_factory.mktemp("full")
     rows = rank([result, baseline[2]])
     found = diagnose(people, some, cast)
@@ -104,7 +117,8 @@ def full(humans, survey, people, baseline, tmp_path_factory):
 
 def test_page_parses_and_needs_nothing_from_outside(full):
     page = Page(full[3])
-    assert page.addresses and all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    outward = [address for address in page.addresses if not address.startswith(("data:image/png;base64,", "#"))]
+    assert len(page.addresses) > 6 and outward == []
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "url(" not in page.source and "@import" not in page.source
 
@@ -116,6 +130,7 @@ def test_plots_lie_beside_the_page_as_png(full):
     assert {file.name for file in folder.iterdir()} == {
         "report.html",
         "headline.png",
+        "subgroups.png",
         "answers.png",
         "correlations.png",
         "matching.png",
@@ -131,7 +146,7 @@ def test_page_says_who_what_and_compared_with_what(full):
     words, wd = Page(path).words, result.metric("wd_normalised")
     for text in ("20 people were simulated", "backstory", "Only a test.", "human floor", "choosing options at random"):
         assert text in words
-    for figure in (wd.value, wd.floor, wd.floor_equal_n, wd.uniform, wd.majority):
+    for figure in (wd.value, wd.floor, wd.floor_equal_n, wd.uniform, wd.majority, wd.cells):
         assert f"{figure:.3f}" in words
     for text in (
         "WD raw (option steps)",
@@ -235,6 +250,7 @@ def test_hostile_names_are_text_and_not_markup(humans, tmp_path):
     assert page.words.count("alert('x')") > 10 and "{{ 7 * 7 }}" in page.words
 
 
+@pytest.mark.slow
 def test_large_survey_fits(tmp_path):
     humans, survey = Respondents.load("bfi"), Survey.load("bfi")
     cast = unmatched(humans.sample(30))
@@ -242,7 +258,7 @@ def test_large_survey_fits(tmp_path):
     answers = simulate(cast, survey, open_model("scripted:uniform"), options=options)
     result = evaluate(answers, humans.sample(200), options=QUICK)
     page = Page(write_report(result, tmp_path, answers=answers, humans=humans.sample(200)))
-    assert page.words.count("A1") >= 2 and len(page.addresses) == 3
+    assert page.words.count("A1") >= 2 and len(page.alts) == 3
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
@@ -281,3 +297,247 @@ def test_plotting_leaves_no_global_state(baseline, tmp_path):
     before = dict(matplotlib.rcParams)
     write_report(baseline[2], Path(tmp_path))
     assert dict(matplotlib.rcParams) == before
+
+
+# -- figures, subgroups, what was left out
+
+
+def test_every_measure_has_a_family_and_a_short_name():
+    assert {name for names in FAMILIES.values() for name in names} == set(MEASURES) == set(SHORT)
+
+
+def test_figures_stand_in_their_families_with_title_meaning_and_way(full):
+    _, _, result, path = full
+    words, at = Page(path).words, 0
+    for table in figure_tables(result):
+        at = words.index(f"{table.family} Figure", at)
+        for row in table.rows:
+            assert f"{row.title} {row.meaning}" in words[at:]
+    for metric in result.metrics:
+        assert MEASURES[metric.name].title in words and MEASURES[metric.name].meaning in words
+    way = result.metric("alpha").attained
+    assert f"{way:.0%}".replace("-", "−") in words
+    assert f'<span class="bar" style="width: {round(100 * max(way, 0), 1)}%">' in Page(path).source
+
+
+def test_columns_that_are_empty_for_a_whole_family_are_left_out(full):
+    tables = {table.family: table for table in figure_tables(full[2])}
+    assert "majority" in tables["Answer distributions"].columns
+    assert "majority" not in tables["Correlations and consistency"].columns
+    assert "human" not in tables["Answer distributions"].columns
+    assert "Previous wave" not in Page(full[3]).words
+
+
+def test_an_earlier_wave_is_a_column_and_a_dot(baseline, humans, tmp_path):
+    _, answers, _ = baseline
+    result = evaluate(answers, humans, options=QUICK, previous=humans.sample(400, seed=7))
+    page = Page(write_report(result, tmp_path))
+    assert result.metric("wd_normalised").previous > 0 and "Previous wave" in page.words
+    assert f"previous wave of the survey {result.metric('wd_normalised').previous:.3f}" in page.alts[0]
+
+
+def test_a_figure_of_others_is_shown_by_its_name(baseline, tmp_path):
+    strange = Metric(name="surprise", value=0.25, unit="bits")
+    words = Page(write_report(replace(baseline[2], metrics=(*baseline[2].metrics, strange)), tmp_path)).words
+    assert "Other figures" in words and "surprise bits 0.250" in words
+
+
+def test_subgroups_have_a_forest_a_table_and_their_gap(full):
+    _, _, result, path = full
+    page, told = Page(path), [one for one in result.subgroups if one.metrics]
+    assert f"in each of {len(told)} subgroups" in " ".join(page.alts) and len(told) >= 2
+    for one in told:
+        wd = one.metric("wd_normalised")
+        ends = "–" if wd.low is None else f"{wd.low:.3f} to {wd.high:.3f}"
+        assert f"{one.trait}: {one.level} {one.n} {one.n_human} {wd.value:.3f} {ends}" in page.words
+    (gap,) = [one for one in result.subgroups if one.gap is not None and one.trait == "gender"]
+    assert f"gender {gap.level} {gap.nearest} {gap.gap:.3f}" in page.words
+
+
+def test_subgroups_left_out_stand_with_their_reason_and_small_ones_with_a_warning(baseline, tmp_path):
+    small = Subgroup(trait="age", level="90+", n=1, n_human=3, note="1 roles and 3 humans: too few.")
+    words = Page(write_report(replace(baseline[2], subgroups=(small,)), tmp_path)).words
+    assert "age: 90+ 1 roles and 3 humans: too few." in words and "Parity gaps" not in words
+    assert "Fewer than 10 of the humans are in the subgroups age: 90+" in words
+
+
+def test_what_was_left_out_counts_each_status_and_names_questions_that_are_no_choice(baseline, humans, survey):
+    _, answers, result = baseline
+    statuses = answers.statuses.astype("<U16")
+    statuses[:3, 0], statuses[3:5, 0], statuses[0, 1] = "refused", "skipped", "failed"
+    hours = Question(key="hours", text="How many hours?", kind="number")
+    grown = replace(survey, questions=(*survey.questions, hours))
+    found = left_out(result, replace(answers, survey=grown, statuses=statuses))
+    assert found.kinds == (("hours", "number"),)
+    assert found.statuses == ("refused", "failed", "skipped")
+    first, second = found.unanswered[:2]
+    missing = len(humans) - result.items[0]["n_human"]
+    assert first == {
+        "question": "natenvir", "humans": missing, "refused": 3, "unparsable": 0, "failed": 0, "skipped": 2
+    }  # fmt: skip
+    assert second["failed"] == 1 and second["refused"] == 0
+
+
+def test_without_the_answers_only_their_number_is_told(baseline):
+    result = baseline[2]
+    items = ({**result.items[0], "n_simulated": 15}, *result.items[1:])
+    assert left_out(replace(result, items=items)).unanswered[0]["without an answer"] == 5
+
+
+def test_a_result_without_gaps_says_that_nothing_was_left_out(baseline, tmp_path):
+    result = baseline[2]
+    whole = tuple({**item, "n_human": result.n_humans, "n_simulated": result.n} for item in result.items)
+    wd = [replace(result.metric(name), previous=0.1) for name in ("wd_normalised", "wd")]
+    alpha = replace(result.metric("alpha"), majority=0.0)
+    fro = replace(result.metric("fro"), majority=0.0)
+    result = replace(result, items=whole, metrics=(*wd, alpha, fro))
+    assert not left_out(result)
+    assert "Nothing: every question is a choice" in Page(write_report(result, tmp_path)).words
+
+
+def test_reasons_stand_once_with_all_figures_that_they_concern(baseline):
+    reasons = dict(left_out(baseline[2]).undefined)
+    alike = reasons["No majority baseline: answers that are all the same have no correlations."]
+    assert alike.split(", ") == ["Fro", "Fro (Spearman)", "CBS", "Alpha", "Omega"]
+
+
+# -- how to cite, how to rerun
+
+
+def test_the_page_cites_what_the_citation_file_does(baseline):
+    facts = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    told = dict(citations(baseline[2]))
+    (paper,) = facts["references"]
+    for fact in (paper["title"], paper["collection-title"], str(paper["year"]), paper["identifiers"][0]["value"]):
+        assert fact in told["The method"]
+    assert all(author["family-names"] in told["The method"] for author in paper["authors"])
+    for fact in (facts["title"], facts["version"], facts["license"], facts["authors"][0]["name"]):
+        assert fact in told["This package"]
+    assert "General Social Survey" in told["The survey"] and "Davern" in told["The respondents"]
+    assert "The model" not in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--conditioning", "bio", "--question", "natsci", "--question", "natenvir", "--keep-order", "--tries", "7"],
+        ["--method", "greedy", "--trait", "age", "--labels", "numbers", "--append", "qa", "--seed", "4", "--paper"],
+        ["--conditioning", "anthology", "--history", "independent", "--options-order", "both", "--grounding", "Now."],
+    ],
+)
+def test_the_commands_of_how_to_rerun_give_the_same_run(arguments, humans, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = ["simulate", "first", "--sample", "6", "--model", "scripted:uniform", *arguments]
+    assert CliRunner().invoke(main, first).exit_code == 0
+    answers = load_run("first")
+    asked = replace(QUICK, weighting="paper", resample="personas", by=("gender",))
+    result = evaluate(answers, humans, options=asked)
+    told = rerun(result)
+    simulated, evaluated = (shlex.split(command)[1:] for command in told.commands)
+    assert CliRunner().invoke(main, simulated).exit_code == 0
+    assert load_run(simulated[1]).provenance["run_id"] == result.run_id
+    assert evaluated[2:] == [
+        "--humans", "gss-2018", "--weighting", "paper", "--resample", "personas", "--bootstraps", "50", "--by", "gender"
+    ]  # fmt: skip
+    assert told.caveats[0].startswith("The cast must come out with the digest ")
+    assert told.caveats[1:] == ("These options of evaluate can be given in Python only: splits 10.",)
+
+
+def changed(result, evaluation=None, **inputs):
+    provenance = dict(result.provenance)
+    provenance["inputs"] = {**provenance["inputs"], **inputs}
+    provenance["evaluation"] = {**provenance["evaluation"], **(evaluation or {})}
+    return replace(result, provenance=provenance)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "command", "caveat"),
+    [
+        ({"humans": "town"}, "--humans town", "town came from a file: put it in the place of town"),
+        ({"wave": "two", "earlier": [{"run_id": "ab"}]}, "--as-wave two --earlier runs/ab", "The cast must come out"),
+        ({"cast": {"method": "itself", "n": 9}}, "--method itself", "as_themselves(people)"),
+        ({"cast": {"method": "capacity", "n": 9}}, "--sample 9", "does not record the --capacity"),
+        ({"collection": "mine@1.0.0#ab"}, "--method greedy", "The personas were mine@1.0.0#ab: name their folder"),
+        ({"survey": {"questions": ["natenvir"], "digest": "0"}}, "--question natenvir", "is not the survey of this"),
+        ({"options": {"least_mass": 0.5, "sampling": {"top_p": 0.9}}}, "simulate", "top_p 0.9, least_mass 0.5"),
+    ],
+)
+def test_what_the_commands_cannot_say_is_said_beside_them(full, inputs, command, caveat):
+    told = rerun(changed(full[2], **inputs))
+    assert command in told.commands[0]
+    assert any(caveat in one for one in told.caveats), told.caveats
+
+
+def test_a_model_a_collection_and_a_survey_from_elsewhere_are_named(full, tmp_path):
+    result = replace(full[2], developer="meta", model="big", survey="mine")
+    provenance = {**result.provenance, "execution": {"collection": "hf://lab/people@c0ffee"}}
+    told = rerun(replace(result, provenance=provenance))
+    for words in ("--model local:meta/big", "--collection lab/people --revision c0ffee", "--survey mine"):
+        assert words in told.commands[0]
+    assert any("meta/big must have the revision 1" in one for one in told.caveats)
+    assert any("mine came from a file" in one for one in told.caveats)
+    assert dict(citations(result))["The model"] == "meta/big, revision 1"
+    assert "The survey" not in dict(citations(result))
+
+
+def test_the_embedded_model_is_called_by_its_short_name(full):
+    developer, _, model = weights.packages()["smollm2"]["title"].partition("/")
+    told = rerun(replace(full[2], developer=developer, model=model))
+    assert "--model local:smollm2" in told.commands[0]
+
+
+def test_how_it_was_evaluated_is_in_the_command(full):
+    metrics = tuple(replace(one, previous=0.1) for one in full[2].metrics)
+    result = replace(changed(full[2], {"polychoric": True, "level": 0.9}), metrics=metrics, n_humans=full[2].n)
+    told = rerun(result)
+    assert told.commands[1].endswith(
+        "--humans gss-2018 --reference cast --bootstraps 50 --by age --by gender --polychoric"
+    )
+    assert any("give it with --previous" in one for one in told.caveats)
+    assert any("level 0.9" in one for one in told.caveats)
+
+
+def test_a_result_without_provenance_says_so(baseline, tmp_path):
+    bare = replace(baseline[2], provenance={})
+    assert rerun(bare).commands == ()
+    words = Page(write_report(bare, tmp_path)).words
+    assert "The result does not say what it was made of." in words
+
+
+# -- in the browser
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no browser")
+def test_the_page_fits_a_phone_and_serves_those_who_do_not_see_it(full, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path / 'chromium'}")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        size = {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.get(f"file://{full[3]}")
+        told = driver.execute_script("""
+            const all = (selector) => [...document.querySelectorAll(selector)];
+            const levels = all("h1, h2, h3").map((one) => +one.tagName[1]);
+            return {
+                width: document.documentElement.scrollWidth,
+                headings: all("h1").length,
+                leaps: levels.some((level, at) => at && level > levels[at - 1] + 1),
+                headless: all("table").filter((table) => !table.querySelector("th")).length,
+                unnamed: all("[role=region]").filter((one) => !one.ariaLabel).length,
+                blind: all("img").filter((one) => !one.alt || !one.complete || !one.naturalWidth).length,
+                narrow: all("picture img").every((one) => one.currentSrc != one.src && one.width <= innerWidth),
+                clipped: all("table.cards td").filter((one) => one.scrollWidth > one.clientWidth + 1).length,
+            };
+        """)
+    finally:
+        driver.quit()
+    assert told == {
+        "width": PHONE, "headings": 1, "leaps": False, "headless": 0, "unnamed": 0, "blind": 0, "narrow": True,
+        "clipped": 0,
+    }  # fmt: skip

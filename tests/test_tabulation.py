@@ -191,7 +191,8 @@ def test_a_run_and_its_result_become_tables(gss: Respondents, spending: Survey) 
     rows = results_table([result]).frame
     assert rows["metric"].tolist() == [metric.name for metric in result.metrics]
     assert rows["value"].tolist() == pytest.approx([metric.value for metric in result.metrics], nan_ok=True)
-    assert rows["floor"].tolist()[0] == result.metric("wd").floor
+    floors = [np.nan if metric.floor is None else metric.floor for metric in result.metrics]
+    assert rows["floor"].tolist() == pytest.approx(floors, nan_ok=True) and floors[0] > 0
     assert set(rows["run_id"]) == {result.run_id} and set(rows["n_humans"]) == {40.0}
     assert set(rows["coverage"]) == {result.coverage["answered"]}
 

@@ -1,0 +1,387 @@
+"""One side of a comparison: its answers encoded once, and all that they say for each row of weights.
+
+Rows of weights are the sample itself, random halves of it or bootstrap draws; see `answer_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anthology_hub import metrics, resampling
+from anthology_hub.answer_table import AnswerTable, Moments
+from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
+from anthology_hub.margins import Margins
+from anthology_hub.schema import MISSING, Answers, Respondents, Survey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anthology_hub.resampling import Rows
+
+PAPER = "paper"
+"""The weighting of the paper; any other carries the weights to both sides."""
+MOST_DRAWS = 200
+"""Rows for which figures that take long are computed: enough for a standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Items:
+    """What the measures need to know of the questions."""
+
+    n_options: NDArray[np.int64]
+    """K of each question, shape (q,)."""
+    ordered: NDArray[np.bool_]
+    """Whether its options have an order, shape (q,)."""
+    keyed: NDArray[np.bool_]
+    """Whether it counts reversed in its scale, shape (q,)."""
+    scales: tuple[tuple[int, ...], ...]
+    """Positions of the items of each scale; all ordered items, where the survey names none."""
+
+    @classmethod
+    def of(cls, survey: Survey, *, paper: bool = False) -> Items:
+        """Return those of a survey. The paper takes all items of a wave as one scale, without reverse keys."""
+        column = {key: at for at, key in enumerate(survey.keys)}
+        ordered = {question.key for question in survey.questions if question.ordinal}
+        named = () if paper else survey.scales.values()
+        scales = [tuple(column[key] for key in keys if key in ordered) for keys in named]
+        everything = tuple(column[key] for key in survey.keys if key in ordered)
+        return cls(
+            n_options=np.array([len(question.options) for question in survey.questions]),
+            ordered=np.array([question.ordinal for question in survey.questions]),
+            keyed=np.array([question.reverse and not paper for question in survey.questions]),
+            scales=tuple(scale for scale in scales or [everything] if scale),
+        )
+
+    @property
+    def spans(self) -> NDArray[np.int64]:
+        """K-1 of each question, shape (q,)."""
+        return np.asarray(self.n_options - 1)
+
+    def among(self, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the correlations among the ordered items; NaN if there are fewer than two."""
+        kept = correlation[:, self.ordered][:, :, self.ordered]
+        return kept if kept.shape[-1] > 1 else np.full((len(correlation), 1, 1), np.nan)
+
+    def alpha(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return Cronbach's alpha of keyed covariances, the mean over the scales, shape (rows,)."""
+        return self._over_scales(metrics.cronbach_alpha, covariance)
+
+    def omega(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return McDonald's omega of keyed covariances, the mean over the scales, shape (rows,)."""
+        return self._over_scales(metrics.mcdonald_omega, covariance)
+
+    def _over_scales(
+        self, measure: Callable[[NDArray[np.float64]], NDArray[np.float64]], covariance: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        found = [measure(covariance[:, scale][:, :, scale]) for scale in map(list, self.scales)]
+        return np.mean(found, axis=0) if found else np.full(len(covariance), np.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What one side says, for each row of weights."""
+
+    shares: NDArray[np.float64]
+    """Shape (rows, q, K)."""
+    correlation: NDArray[np.float64]
+    """Pearson's, shape (rows, q, q)."""
+    ranks: NDArray[np.float64]
+    """Spearman's of the first MOST_DRAWS rows, shape (rows, q, q)."""
+    alpha: NDArray[np.float64]
+    """Mean over the scales, shape (rows,)."""
+    omega: NDArray[np.float64]
+    """Mean over the scales, of the first MOST_DRAWS rows, shape (rows,)."""
+
+    @classmethod
+    def guess(cls, shares: NDArray[np.float64], *, constant: bool = False) -> Figures:
+        """Return the figures of who draws each answer by itself; of `constant` ones nothing goes together."""
+        q, none = len(shares), np.full(1, np.nan if constant else 0.0)
+        apart = np.full((1, q, q), np.nan) if constant else np.eye(q)[None]
+        return cls(shares=shares[None], correlation=apart, ranks=apart, alpha=none, omega=none)
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of each question's answers in squared option steps, shape (rows, q)."""
+        at = np.arange(self.shares.shape[2])
+        mean = self.shares @ at
+        return np.asarray(np.maximum(self.shares @ at**2 - mean**2, 0.0))
+
+    def against(self, humans: Figures, items: Items) -> dict[str, NDArray[np.float64]]:
+        """Return every figure of this side against the humans, by its name in `measures`.
+
+        Shape (rows,); of `fro_spearman` and `omega` no more than the first MOST_DRAWS rows.
+        """
+        ours, theirs, ordered = self.shares, humans.shares, items.ordered
+        steps = metrics.wasserstein(ours, theirs)[:, ordered]
+        varied = np.where(humans.variance > 0, humans.variance, np.nan)
+        return {
+            "wd_normalised": _mean(steps / items.spans[ordered]),
+            "wd": _mean(steps),
+            "jsd": _mean(metrics.jensen_shannon(ours, theirs)),
+            "tv": _mean(metrics.total_variation(ours, theirs)),
+            "kl": _mean(metrics.kl(theirs, ours)),
+            "fro": metrics.frobenius(items.among(self.correlation), items.among(humans.correlation)),
+            "fro_spearman": metrics.frobenius(items.among(self.ranks), items.among(humans.ranks)),
+            "cbs": metrics.cbs(items.among(self.correlation), items.among(humans.correlation)),
+            "alpha": np.broadcast_to(self.alpha, len(steps)),
+            "omega": np.broadcast_to(self.omega, max(len(self.omega), len(humans.omega))),
+            "variance_ratio": _mean(np.sqrt(self.variance / varied)[:, ordered]),
+            "entropy_ratio": _mean(metrics.concentration(ours, theirs).entropy_ratio),
+        }
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the questions, shape (rows,); NaN if there is none, or one is undefined."""
+    return np.asarray(values.mean(axis=1)) if values.shape[1] else np.full(len(values), np.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Encoded answers, weights, and how correlations are taken."""
+
+    table: AnswerTable
+    items: Items
+    weights: NDArray[np.float64]
+    """For shares and correlations, shape (n,)."""
+    alpha_weights: NDArray[np.float64]
+    listwise: bool
+    strata: NDArray[np.int64] | None = None
+    psu: NDArray[np.int64] | None = None
+    """What is drawn as one in a bootstrap: sampling units of people, personas of roles; None: everybody alone."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """How many are drawn by themselves in each stratum; of a single one the chance cannot be told."""
+        units = np.arange(len(self)) if self.psu is None else self.psu
+        strata = np.zeros_like(units) if self.strata is None else self.strata
+        pairs = np.unique(np.stack([strata, units]), axis=1)
+        return np.unique(pairs[0], return_counts=True)[1]
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Midranks of the options in this sample, shape (q, K): taken once, and kept for halves and draws."""
+        return self.table.midranks(self.weights)
+
+    def take(self, rows: NDArray[np.int64]) -> Side:
+        """Return some of the people."""
+        return replace(
+            self,
+            table=AnswerTable(self.table.codes[rows], self.table.n_options.tolist()),
+            weights=self.weights[rows],
+            alpha_weights=self.alpha_weights[rows],
+            strata=None if self.strata is None else self.strata[rows],
+            psu=None if self.psu is None else self.psu[rows],
+        )
+
+    @cached_property
+    def whole(self) -> Figures:
+        """What the sample itself says; one row."""
+        return self.figures(np.ones((1, len(self)), dtype=bool))
+
+    def figures(self, draws: Rows) -> Figures:
+        """Return what each row of draws says, which multiply the weights; shape (rows, n)."""
+        moments = self.table.moments(draws, base=self.weights, listwise=self.listwise)
+        first = draws[:MOST_DRAWS]
+        ranked = self.table.moments(first, base=self.weights, listwise=self.listwise, scores=self.scores)
+        alike = moments if self._alike else self.table.moments(draws, base=self.alpha_weights)
+        return self._figures(self.table.shares(draws, base=self.weights), moments, ranked, alike)
+
+    def halves(self, masks: NDArray[np.bool_]) -> tuple[Figures, Figures]:
+        """Return what those that each mask marks say, and what the others say; shape (rows, n)."""
+        moments = self.table.half_moments(masks, base=self.weights, listwise=self.listwise)
+        some = masks[:MOST_DRAWS]
+        ranked = self.table.half_moments(some, base=self.weights, listwise=self.listwise, scores=self.scores)
+        alike = moments if self._alike else self.table.half_moments(masks, base=self.alpha_weights)
+        parts = zip(self.table.half_shares(masks, base=self.weights), moments, ranked, alike, strict=True)
+        first, second = (self._figures(*part) for part in parts)
+        return first, second
+
+    def resampled(self, count: int, *, seed: int) -> Figures:
+        """Return what bootstrap samples of the people say, drawn as their sample was."""
+        return self.figures(self.draws(count, seed=seed))
+
+    def draws(self, count: int, *, seed: int) -> Rows:
+        """Return bootstrap draws of the people, shape (count, n)."""
+        return resampling.bootstrap_counts(len(self), count, seed=seed, strata=self.strata, psu=self.psu)
+
+    def polychoric(self) -> NDArray[np.float64]:
+        """Return the polychoric correlations of the sample itself, shape (1, q, q)."""
+        return self.table.polychoric(np.ones((1, len(self)), dtype=bool), base=self.weights)
+
+    @property
+    def _alike(self) -> bool:
+        """Whether alpha comes from the same weights and people as the correlations."""
+        return not self.listwise and bool((self.weights == self.alpha_weights).all())
+
+    def _figures(self, shares: NDArray[np.float64], moments: Moments, ranked: Moments, alike: Moments) -> Figures:
+        covariance = alike.keyed(self.items.keyed).covariance
+        return Figures(
+            shares=shares,
+            correlation=moments.correlation,
+            ranks=ranked.correlation,
+            alpha=self.items.alpha(covariance),
+            omega=self.items.omega(covariance[:MOST_DRAWS]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """A side of which only the shares of answers are known: nothing that needs people is defined."""
+
+    shares: NDArray[np.float64]
+    """Shape (q, K)."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def resampled(self, count: int, *, seed: int) -> Figures:
+        """Return the shares as they are, for each draw."""
+        return self.whole
+
+    @property
+    def whole(self) -> Figures:
+        """The shares; one row."""
+        return Figures.guess(self.shares, constant=True)
+
+
+def simulated_side(answers: Answers, *, weighting: str = "weighted") -> Side:
+    """Encode the choice answers of a cast, with its weights unless the weighting is the paper's.
+
+    Raises:
+        DataError: If an answer is none of the options, or a weight is negative or no number.
+        EmptyError: If a question has no answer.
+    """
+    paper = weighting == PAPER
+    weights = np.ones(len(answers)) if paper else answers.weights
+    return _checked(
+        "the simulation",
+        answers.survey,
+        Side(
+            table=_encoded("the simulation", answers.picks, answers.survey),
+            items=Items.of(answers.survey, paper=paper),
+            weights=weights,
+            alpha_weights=weights,
+            listwise=False,
+            psu=_personas(answers.persona_ids),
+        ),
+    )
+
+
+def human_side(humans: Respondents, survey: Survey, *, weighting: str = "weighted") -> Side:
+    """Encode the respondents' answers to a survey; the paper's weighting is listwise, and alpha without weights.
+
+    Raises:
+        DataError: If an answer is none of the options, the humans were asked other options, or a weight is negative or
+            no number.
+        EmptyError: If a question has no answer.
+        UnknownNameError: If the humans were not asked a question.
+    """
+    paper = weighting == PAPER
+    _check_asked(humans.name, survey, humans.answers)
+    if humans.survey is not None:
+        _check_coding(humans.name, survey, humans.survey)
+    codes = np.stack([humans.answers[key] for key in survey.keys], axis=1)
+    weights = np.ones(len(humans)) if humans.weights is None else humans.weights
+    return _checked(
+        humans.name,
+        survey,
+        Side(
+            table=_encoded(humans.name, codes, survey),
+            items=Items.of(survey, paper=paper),
+            weights=weights,
+            alpha_weights=np.ones(len(humans)) if paper else weights,
+            listwise=paper,
+            strata=humans.strata,
+            psu=humans.psu,
+        ),
+    )
+
+
+def margins_side(margins: Margins, survey: Survey) -> Shares:
+    """Return the shares of one group in the order of a survey's questions.
+
+    Raises:
+        DataError: If the margins have other options for a question.
+        EmptyError: If the group was not asked a question.
+        OptionError: If there are several groups.
+        UnknownNameError: If the margins lack a question.
+    """
+    _check_asked(margins.name, survey, margins.shares)
+    if len(margins.groups) != 1:
+        raise OptionError(
+            f"{margins.name} has {len(margins.groups)} groups: compare with one, as "
+            f"margins.group({margins.groups[0]!r})"
+        )
+    theirs = {question.key: question for question in margins.survey.questions}
+    most = max(len(question.options) for question in survey.questions)
+    shares = np.zeros((len(survey.questions), most))
+    for at, question in enumerate(survey.questions):
+        if theirs[question.key].options != question.options:
+            raise DataError(
+                f"question {question.key!r} was asked with the options {question.options}, but {margins.name} has "
+                f"{theirs[question.key].options}: ask margins.survey"
+            )
+        shares[at, : len(question.options)] = margins.shares[question.key][0]
+    # They may be off 1 by what their source has rounded.
+    shares /= shares.sum(axis=1, keepdims=True)
+    _check_heard(margins.name, survey, np.asarray(~np.isnan(shares).any(axis=1)))
+    return Shares(shares=shares)
+
+
+def _check_asked(who: str, survey: Survey, known: Collection[str]) -> None:
+    for key in survey.keys:
+        if key not in known:
+            raise UnknownNameError(f"question of {who}", key, known)
+
+
+def _check_coding(who: str, survey: Survey, theirs: Survey) -> None:
+    """Refuse options that are more or fewer, or the same in another order; their wording may differ."""
+    known = {question.key: question.options for question in theirs.questions}
+    for question in survey.questions:
+        options = known.get(question.key, question.options)
+        turned = options != question.options and sorted(options) == sorted(question.options)
+        if turned or len(options) != len(question.options):
+            raise DataError(
+                f"question {question.key!r} was asked with the options {question.options}, but {who} has {options}: "
+                "both sides must be coded by the same options in the same order"
+            )
+
+
+def _encoded(who: str, codes: NDArray[np.int16], survey: Survey) -> AnswerTable:
+    n_options = [len(question.options) for question in survey.questions]
+    for question, k, column in zip(survey.questions, n_options, codes.T, strict=True):
+        if (wrong := column[(column < MISSING) | (column >= k)]).size:
+            raise DataError(
+                f"question {question.key!r} has the options 0..{k - 1}, or {MISSING} where there is no answer, but "
+                f"{who} has {wrong[0]}: both sides must be coded by the same options"
+            )
+    return AnswerTable(codes, n_options)
+
+
+def _checked(who: str, survey: Survey, side: Side) -> Side:
+    _check_heard(who, survey, side.table.observed > 0)
+    if wrong := side.weights[~((side.weights >= 0) & (side.weights < np.inf))].tolist():
+        raise DataError(f"weights of {who} must be finite and not negative, got {wrong[0]}: leave people out instead")
+    weighed = ~np.isnan(side.table.shares(np.ones((1, len(side))), base=side.weights)[0]).any(axis=1)
+    _check_heard(f"{who} with a weight above 0", survey, weighed)
+    return side
+
+
+def _check_heard(who: str, survey: Survey, answered: NDArray[np.bool_]) -> None:
+    if silent := [key for key, some in zip(survey.keys, answered, strict=True) if not some]:
+        raise EmptyError(f"nobody in {who} answered {', '.join(silent)}: leave these questions out")
+
+
+def _personas(ids: Sequence[str]) -> NDArray[np.int64] | None:
+    """Number of each role's persona; None where each has its own or none, and every role is drawn by itself."""
+    if not all(ids) or len(set(ids)) == len(ids):
+        return None
+    return np.unique(np.array(ids), return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,313 @@
+"""Figures that need to know for whom each role stands: person by person, and by demographics.
+
+A cast can have the right shares and correlations and say nothing about anybody. Where the roles' respondents are among
+the humans, their answers are compared pair by pair (`individuals`), and what demographics tell of the answers is
+compared between the cast and all humans (`groups`, `regression`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anthology_hub import groups, regression, resampling
+from anthology_hub.individuals import Pairs
+from anthology_hub.schema import MISSING, Answers, Respondents
+from anthology_hub.sides import MOST_DRAWS, Side
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anthology_hub.resampling import Rows
+
+    Values = dict[str, NDArray[np.float64]]
+
+PERSON = ("accuracy", "mad_accuracy", "item_correlation", "normalised_accuracy", "normalised_mad_accuracy")
+LEAST_LEVEL = 10
+"""People of a level, in the cast and among the humans, below which it is joined with other rare ones."""
+ALIKE = "all simulated or all human answers to a question are the same"
+FEW = (
+    "Undefined: too few roles for so many traits, or the answers to a question do not vary within a group, or a trait "
+    "follows from others."
+)
+WHY = {
+    "accuracy": "no role and its respondent answered the same question",
+    "mad_accuracy": "no role and its respondent answered the same question with options in order",
+    "item_correlation": f"{ALIKE}, or no question has options in order",
+    "normalised_accuracy": "none of these respondents repeated an answer, or none was asked again",
+    "normalised_mad_accuracy": "none of these respondents was asked again a question with options in order",
+}
+"""Why a figure is undefined, where it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A figure, its draws, and what it is held against."""
+
+    value: float
+    draws: NDArray[np.float64]
+    human: float = float("nan")
+    floors: tuple[float, float] = (float("nan"), float("nan"))
+    """Of random halves of the humans, and of random samples as large as the cast."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
+    """Why it is undefined; empty if it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIns:
+    """A cast and the respondents for whom it stands."""
+
+    ours: Side
+    theirs: Side
+    roles: NDArray[np.int64]
+    """Roles whose respondent is among the humans."""
+    people: NDArray[np.int64]
+    """Their respondents."""
+    retest: NDArray[np.int16] | None
+    """Second answers of all humans, shape (humans, q)."""
+    levels: Mapping[str, NDArray[np.int64]]
+    """Trait -> level of each human, rare ones joined; MISSING where not known."""
+
+    @classmethod
+    def of(cls, answers: Answers, humans: Respondents, ours: Side, theirs: Side) -> StandIns | None:
+        """Return the pairs; None if fewer than two roles stand for somebody who is there."""
+        place = {name: at for at, name in enumerate(humans.ids)}
+        found = [(role, place[name]) for role, name in enumerate(answers.respondent_ids) if name in place]
+        if len(found) < 2:
+            return None
+        roles, people = np.array(found, dtype=np.int64).T
+        empty = np.full(len(humans), MISSING, dtype=np.int16)
+        again = np.stack([humans.retest.get(key, empty) for key in answers.survey.keys], axis=1)
+        levels = {name: _joined(codes, people) for name, codes in humans.codes.items()}
+        return cls(
+            ours=ours,
+            theirs=theirs,
+            roles=roles,
+            people=people,
+            retest=again if (again != MISSING).any() else None,
+            levels={name: codes for name, codes in levels.items() if codes.max(initial=0) > 0},
+        )
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """What figures by demographics leave out, in words."""
+        if not self.levels:
+            yield (
+                f"Figures by demographics are left out: no trait has two levels with at least {LEAST_LEVEL} roles and "
+                "humans each."
+            )
+        elif left_out := int((self._levels[self.people] == MISSING).any(axis=1).sum()):
+            yield (
+                f"Regressions on demographics leave out {left_out} of {len(self.roles)} roles, of whom a trait is not "
+                "known or has a level that too few have."
+            )
+
+    def draws(self, count: int, *, seed: int) -> tuple[Rows, Rows]:
+        """Draw people and, with them, the roles that stand for them: what both sides share drops out of a distance.
+
+        Roles of one persona are drawn together, and then so are their people. Where people come in sampling units of
+        their own, the two are crossed, which errs on the wide side.
+
+        Returns:
+            Of the roles of the cast, shape (count, roles), and of the humans.
+        """
+        n, personas = len(self.theirs), self.ours.psu
+        place = n + np.arange(len(self.ours))
+        place[self.roles] = self.people
+        if personas is not None and self.theirs.psu is None and self.theirs.strata is None:
+            everybody = np.union1d(np.arange(n), place)
+            units = np.arange(n + len(place))
+            units[place] = len(units) + personas
+            counts = np.ones((count, len(units)))
+            counts[:, everybody] = resampling.bootstrap_counts(len(everybody), count, seed=seed, psu=units[everybody])
+            return counts[:, place], counts[:, :n]
+        them = self.theirs.draws(count, seed=seed)
+        others = resampling.bootstrap_counts(len(self.ours), count, seed=seed + 1)
+        us = np.concatenate([them, others], axis=1)[:, place]
+        return us if personas is None else resampling.crossed_counts(us, personas, seed=seed + 2), them
+
+    def person_by_person(self, draws: Rows, cells: NDArray[np.int64] | None) -> dict[str, Standing]:
+        """Return what the pairs say.
+
+        Args:
+            draws: Of the roles, shape (draws, roles of the cast).
+            cells: Demographic cell of each human.
+        """
+        pairs = self._pairs
+        weights = self.ours.weights[self.roles]
+        once, drawn = pairs.figures(weights[None]), pairs.figures(draws[:, self.roles] * weights)
+        guesses = pairs.baselines(weights[None])
+        if cells is not None:
+            guesses["cells"] = self._from_cells(cells)
+        found = {}
+        for name in PERSON:
+            if name not in once:
+                continue
+            human = once.get(f"retest_{name}", np.full(1, 1.0 if name.startswith("normalised") else np.nan))
+            found[name] = Standing(
+                value=float(once[name][0]),
+                draws=drawn[name],
+                human=float(human[0]),
+                baselines={guess: float(values[name][0]) for guess, values in guesses.items() if name in values},
+                why="" if np.isfinite(once[name][0]) else f"Undefined: {WHY[name]}.",
+            )
+        return found
+
+    def by_demographics(self, ours: Rows, theirs: Rows, *, splits: int, seed: int) -> dict[str, Standing]:
+        """Return what demographics tell; nothing where no trait has two levels with enough people.
+
+        Args:
+            ours: Draws of the roles, shape (draws, roles of the cast).
+            theirs: Draws of the humans.
+            splits: Random halves of the humans for the floor, and samples for the floor at equal n.
+            seed: Of the halves and samples.
+        """
+        if not self.levels or not self.theirs.items.ordered.any():
+            return {}
+        # The data themselves are the first row, and the draws follow.
+        us, them = (
+            np.concatenate([np.ones((1, side.shape[1])), side[:MOST_DRAWS]])
+            for side in (ours[:, self.roles], np.asarray(theirs))
+        )
+        drawn = self._told_of_roles(us).against(self._told_of_humans(them), self._whole.spread)
+        floors = self._floors(splits, seed)
+        apart = float(np.abs(self._whole.gaps).mean())
+        guesses = {"explained": 0.0, "group_gaps": apart, "coefficients": 0.0}
+        return {
+            name: Standing(
+                value=float(values[0]),
+                draws=values[1:],
+                human=float(self._whole.explained[0]) if name == "explained" else float("nan"),
+                floors=(floors[0][name], floors[1][name]),
+                # Answers that know nothing of anybody show no differences between groups.
+                baselines=dict.fromkeys(("uniform", "margins"), guesses[name]),
+                why="" if np.isfinite(values[0]) else FEW,
+            )
+            for name, values in drawn.items()
+        }
+
+    def _floors(self, splits: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Figures of random halves of the humans, and of random samples as large as the pairs."""
+        people, spread = len(self.theirs), self._whole.spread
+        masks = resampling.half_splits(people, min(splits, MOST_DRAWS), seed=seed)
+        one, other = self._told_of_humans(masks), self._told_of_humans(~masks)
+        there, back = one.against(other, spread), other.against(one, spread)
+        halves = {name: (value + back[name]) / 2 for name, value in there.items()}
+        if len(self.roles) >= people:
+            return _means(halves), dict.fromkeys(halves, float("nan"))
+        some = resampling.subsamples(people, len(self.roles), min(splits, MOST_DRAWS), seed=seed)
+        return _means(halves), _means(self._told_of_humans(some).against(self._whole, spread))
+
+    def _from_cells(self, cells: NDArray[np.int64]) -> Values:
+        """What the pairs' people are guessed to say from all others of their cell, whether or not stood in for."""
+        rest = np.setdiff1d(np.arange(len(self.theirs)), self.people)
+        order = np.concatenate([self.people, rest])
+        codes = self.ours.table.codes[self.roles]
+        nobody = np.full((len(rest), codes.shape[1]), MISSING, dtype=codes.dtype)
+        ours, theirs = self.ours.weights[self.roles], self.theirs.weights
+        # Roles may weigh on another scale than the people for whom they stand.
+        scale = ours.sum() / max(theirs[self.people].sum(), np.finfo(np.float64).tiny)
+        weights = np.concatenate([ours, theirs[rest] * scale])
+        everybody = self._paired(np.concatenate([codes, nobody]), order)
+        return everybody.baselines(weights[None], cells=cells[order])["cells"]
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        return self._paired(self.ours.table.codes[self.roles], self.people)
+
+    def _paired(self, simulated: NDArray[np.int16], people: NDArray[np.int64]) -> Pairs:
+        items, again = self.theirs.items, self.retest
+        return Pairs(
+            simulated,
+            self.theirs.table.codes[people],
+            items.n_options,
+            items.ordered,
+            retest=None if again is None else again[people],
+        )
+
+    @property
+    def _ours(self) -> NDArray[np.int16]:
+        return self.ours.table.codes[self.roles][:, self.ours.items.ordered]
+
+    @property
+    def _theirs(self) -> NDArray[np.int16]:
+        return self.theirs.table.codes[:, self.theirs.items.ordered]
+
+    @cached_property
+    def _levels(self) -> NDArray[np.int64]:
+        """Level of each human in each trait, shape (humans, traits)."""
+        return np.stack(list(self.levels.values()), axis=1)
+
+    @cached_property
+    def _whole(self) -> _Told:
+        return self._told_of_humans(np.ones((1, len(self.theirs))))
+
+    def _told_of_roles(self, draws: Rows) -> _Told:
+        return self._told(self._ours, self.people, draws * self.ours.weights[self.roles])
+
+    def _told_of_humans(self, draws: Rows) -> _Told:
+        return self._told(self._theirs, np.arange(len(self.theirs)), draws * self.theirs.weights)
+
+    def _told(self, codes: NDArray[np.int16], people: NDArray[np.int64], weights: NDArray[np.float64]) -> _Told:
+        columns = self._levels.T
+        counts = [int(column.max()) + 1 for column in columns]
+        common = [int(np.bincount(column[column != MISSING]).argmax()) for column in columns]
+        fit = regression.fit(codes, regression.dummies(self._levels[people], counts, reference=common), weights)
+        gaps = [
+            groups.group_moments(codes, column[people], weights, n_groups=count).gaps.reshape(len(weights), -1)
+            for column, count in zip(columns, counts, strict=True)
+        ]
+        return _Told(
+            coefficients=fit.coefficients,
+            spread=fit.spread,
+            explained=fit.adjusted.mean(axis=1),
+            gaps=np.concatenate(gaps, axis=1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What demographics tell of one side's answers, for each row of weights."""
+
+    coefficients: NDArray[np.float64]
+    """Shape (rows, q, d)."""
+    spread: NDArray[np.float64]
+    """Shape (rows, q)."""
+    explained: NDArray[np.float64]
+    """Shape (rows,)."""
+    gaps: NDArray[np.float64]
+    """Shape (rows, gaps)."""
+
+    def against(self, humans: _Told, spread: NDArray[np.float64]) -> Values:
+        """Return the figures of this side against the humans, each of shape (rows,); coefficients in SDs, `spread`."""
+        scale = np.where(spread > 0, spread, np.nan)[..., None]
+        same = groups.agreement(self.coefficients / scale, humans.coefficients / scale)
+        return {
+            "explained": self.explained,
+            "group_gaps": groups.agreement(self.gaps, humans.gaps)["mean_absolute_difference"],
+            "coefficients": same["correlation"],
+        }
+
+
+def _means(values: Values) -> dict[str, float]:
+    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
+    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
+
+
+def _joined(codes: NDArray[np.int16], people: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the levels that enough of both have, and join the rare ones; if these are still few, they are left out."""
+    known = np.unique(codes[codes != MISSING])
+    rare = [level for level in known if min((codes == level).sum(), (codes[people] == level).sum()) < LEAST_LEVEL]
+    grouped = np.where(np.isin(codes, rare), -2, codes).astype(np.int64)
+    if (grouped[people] == -2).sum() < LEAST_LEVEL:
+        grouped[grouped == -2] = MISSING
+    kept = np.unique(grouped[grouped != MISSING])
+    found = np.full(len(codes), MISSING, dtype=np.int64)
+    for number, level in enumerate(kept):
+        found[grouped == level] = number
+    return found

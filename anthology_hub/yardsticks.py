@@ -1,0 +1,190 @@
+"""What a simulation is held against: other humans, and guesses that take no model.
+
+The human floor is what two samples of the same people differ by. The guesses are every option equally often (uniform),
+everybody the humans' commonest answer (majority), the humans' answers shuffled among them, question by question
+(margins: right shares, no structure), each person an answer of somebody like it by demographics (cells: the strongest
+cheap predictor), and an earlier wave of the same survey (previous).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anthology_hub import resampling
+from anthology_hub.answer_table import AnswerTable
+from anthology_hub.measures import MEASURES
+from anthology_hub.sides import Figures, Items, Shares, Side
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAST_PEOPLE = 4
+"""Fewer humans have no halves to speak of."""
+LEAST_CELL = 20
+"""People that a demographic cell must have; smaller ones are joined to their neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardsticks:
+    """The company of every figure, by its name in `measures`; NaN where undefined."""
+
+    floor: Mapping[str, float]
+    """Mean over random halves of the humans, one half against the other."""
+    floor_equal_n: Mapping[str, float]
+    """Mean over random samples of humans, as large as the cast, against all of them."""
+    baselines: Mapping[str, Mapping[str, float]]
+    """Baseline -> figure -> value."""
+    notes: tuple[str, ...] = ()
+
+
+def yardsticks(
+    theirs: Side | Shares,
+    items: Items,
+    n: int,
+    *,
+    splits: int,
+    seed: int = 0,
+    cells: NDArray[np.int64] | None = None,
+    previous: Side | None = None,
+) -> Yardsticks:
+    """Compute floors and baselines.
+
+    Args:
+        theirs: The humans.
+        items: The questions.
+        n: Size of the cast.
+        splits: Random halves for the floor and for cells; random samples for the floor at equal n.
+        seed: Of the halves and samples.
+        cells: Demographic cell of each human, shape (humans,), as from `demographic_cells`.
+        previous: The humans of an earlier wave.
+    """
+    guesses = _guesses(theirs.whole, items)
+    if previous is not None:
+        guesses["previous"] = previous.whole
+    baselines = {name: _means(guess.against(theirs.whole, items)) for name, guess in guesses.items()}
+    people, nothing = len(theirs), dict.fromkeys(MEASURES, float("nan"))
+    if isinstance(theirs, Shares) or people < LEAST_PEOPLE:
+        why = f"{people or 'No'} humans are too few for a split-half floor."
+        return Yardsticks(floor=nothing, floor_equal_n=nothing, baselines=baselines, notes=(why,))
+    masks = resampling.half_splits(people, splits, seed=seed)
+    first, second = theirs.halves(masks)
+    # Of an uneven measure, and of one that is no distance, both directions are as good.
+    there, back = first.against(second, items), second.against(first, items)
+    halves = {name: (value + back[name]) / 2 for name, value in there.items()}
+    floor, notes = nothing | _means(halves), list(_lost(halves, "random halves of the humans"))
+    if cells is not None:
+        baselines["cells"] = _means(_from_cells(theirs, masks, cells).against(second, items))
+    if n >= people:
+        # The whole group as its own sample has distance 0: that is no floor.
+        why = f"The cast ({n}) is not smaller than the reference ({people}): no floor at equal n."
+        return Yardsticks(floor=floor, floor_equal_n=nothing, baselines=baselines, notes=(*notes, why))
+    drawn = theirs.figures(resampling.subsamples(people, n, splits, seed=seed)).against(theirs.whole, items)
+    notes += _lost(drawn, f"random samples of {n} humans")
+    return Yardsticks(floor=floor, floor_equal_n=nothing | _means(drawn), baselines=baselines, notes=tuple(notes))
+
+
+def demographic_cells(codes: Sequence[NDArray[np.int16]], people: int, *, least: int = LEAST_CELL) -> NDArray[np.int64]:
+    """Return a cell for each person: alike in all traits, or in as many of the first as leave `least` people.
+
+    Args:
+        codes: For each trait the level of each person, MISSING where not known, which is a level of its own here; the
+            most telling trait first.
+        people: n, how many there are.
+        least: People of a cell; only the cell of those who are left over may have fewer.
+
+    Returns:
+        Numbers from 0, shape (n,).
+
+    Example:
+        >>> demographic_cells([np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 0, 0, 0])], 6, least=2).tolist()
+        [1, 1, 0, 2, 2, 2]
+    """
+    cells = np.zeros(people, dtype=np.int64)
+    for column in codes:
+        finer = np.unique(np.stack([cells, column]), axis=1, return_inverse=True)[1].reshape(-1)
+        sizes = np.bincount(finer)
+        kept = sizes[finer] >= least
+        # Who is in too small a part stays with the others of the whole that are.
+        cells = np.unique(np.where(kept, finer + people, cells), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return cells
+
+
+def _guesses(them: Figures, items: Items) -> dict[str, Figures]:
+    shares = them.shares[0]
+    places = np.arange(shares.shape[1])
+    even = (places < items.n_options[:, None]) / items.n_options[:, None]
+    mode = np.eye(shares.shape[1])[np.nan_to_num(shares).argmax(axis=1)]
+    return {
+        "uniform": Figures.guess(even),
+        "majority": Figures.guess(mode, constant=True),
+        "margins": Figures.guess(shares),
+    }
+
+
+def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]) -> Figures:
+    """The second half of each split as predicted from the first: an answer drawn from those of one's cell.
+
+    Within a cell nothing goes together, so covariances of two questions are those of the cells' means.
+    """
+    overall = theirs.halves(masks)[0].shares
+    parts = [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
+    mass = np.stack([~masks[:, rows] @ theirs.weights[rows] for rows in parts], axis=1)
+    total = mass.sum(axis=1, keepdims=True)
+    mass = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
+    known = np.stack([_shares_of(theirs, rows, masks[:, rows], overall) for rows in parts], axis=1)
+    shares = np.einsum("rg,rgqk->rqk", mass, known)
+    positions = np.broadcast_to(np.arange(shares.shape[2], dtype=np.float64), shares.shape[1:])
+    covariance = _between(known, mass, shares, positions)
+    sign = np.where(theirs.items.keyed, -1.0, 1.0)
+    return Figures(
+        shares=shares,
+        correlation=_as_correlation(covariance),
+        ranks=_as_correlation(_between(known, mass, shares, np.nan_to_num(theirs.scores))),
+        alpha=theirs.items.alpha(covariance * sign * sign[:, None]),
+        omega=theirs.items.omega(covariance * sign * sign[:, None]),
+    )
+
+
+def _shares_of(
+    theirs: Side, rows: NDArray[np.int64], masks: NDArray[np.bool_], overall: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shares in a cell, shape (splits, q, K); where nobody of it answered, those of everybody."""
+    table = AnswerTable(theirs.table.codes[rows], theirs.table.n_options.tolist())
+    shares = table.shares(masks, base=theirs.weights[rows])
+    return np.where(np.isnan(shares), overall, shares)
+
+
+def _between(
+    known: NDArray[np.float64], mass: NDArray[np.float64], shares: NDArray[np.float64], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Covariances of the cells' means; on the diagonal the whole variance, shape (splits, q, q)."""
+    means, mean = np.einsum("rgqk,qk->rgq", known, scores), np.einsum("rqk,qk->rq", shares, scores)
+    apart = means - mean[:, None]
+    covariance = np.einsum("rg,rgi,rgj->rij", mass, apart, apart)
+    at = np.arange(covariance.shape[1])
+    covariance[:, at, at] = np.einsum("rqk,qk->rq", shares, scores**2) - mean**2
+    return np.asarray(covariance)
+
+
+def _as_correlation(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    product = spread[:, :, None] * spread[:, None]
+    return np.asarray(np.divide(covariance, product, out=np.full_like(covariance, np.nan), where=product > 0))
+
+
+def _lost(values: Mapping[str, NDArray[np.float64]], samples: str) -> Iterator[str]:
+    """Say of how many samples the floors are no mean, because they leave a figure undefined."""
+    lost = {name: int(np.isnan(value).sum()) for name, value in values.items()}
+    some = {name: count for name, count in lost.items() if 0 < count < len(values[name])}
+    if some:
+        told = ", ".join(f"{name} ({count})" for name, count in some.items())
+        yield f"Floors are means over the {samples} in which they are defined; they are not in some: {told}."
+
+
+def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
+    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
