@@ -216,10 +216,11 @@ class _Drawn:
             # One row that stands for all draws.
             them.append(theirs.whole)
         else:
-            them.append(theirs.resampled(options.bootstraps, seed=options.seed + 1))
+            count = options.bootstraps
+            them.append(theirs.figures(theirs.draws(count, seed=options.seed + 1), pairs=count))
         far, steps = {}, {}
         for name, side in sides.items():
-            us = [side.whole, side.figures(rows[name])]
+            us = [side.whole, side.figures(rows[name], pairs=options.bootstraps)]
             found = [_far(one, other, side) for one, other in zip(us, them, strict=True)]
             far[name] = {measure: np.concatenate([part[measure] for part in found]) for measure in found[0]}
             steps[name] = np.concatenate([_steps(one, other, side) for one, other in zip(us, them, strict=True)])

@@ -48,6 +48,8 @@ class EvaluateOptions:
     splits: int = 100
     """Random half-splits for the floors, and samples for the floor at equal n."""
     bootstraps: int = 1000
+    """Draws of people and personas for the intervals; for figures of pairs of questions and of regressions the first
+    `sides.MOST_DRAWS` of them."""
     resample: str = "both"
     """Whose chance the intervals tell: that of the humans' sample (`respondents`), of the cast (`personas`: a persona
     with several roles is drawn with all of them), or of `both`. Person by person, pairs of both are drawn always."""

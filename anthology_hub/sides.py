@@ -89,13 +89,13 @@ class Figures:
     shares: NDArray[np.float64]
     """Shape (rows, q, K)."""
     correlation: NDArray[np.float64]
-    """Pearson's, shape (rows, q, q)."""
+    """Pearson's of the first rows, shape (rows, q, q)."""
     ranks: NDArray[np.float64]
-    """Spearman's of the first MOST_DRAWS rows, shape (rows, q, q)."""
+    """Spearman's of the first rows, shape (rows, q, q)."""
     alpha: NDArray[np.float64]
-    """Mean over the scales, shape (rows,)."""
+    """Mean over the scales, of the first rows, shape (rows,)."""
     omega: NDArray[np.float64]
-    """Mean over the scales, of the first MOST_DRAWS rows, shape (rows,)."""
+    """Mean over the scales, of the first rows, shape (rows,)."""
 
     @classmethod
     def guess(cls, shares: NDArray[np.float64], *, constant: bool = False) -> Figures:
@@ -114,7 +114,7 @@ class Figures:
     def against(self, humans: Figures, items: Items) -> dict[str, NDArray[np.float64]]:
         """Return every figure of this side against the humans, by its name in `measures`.
 
-        Shape (rows,); of `fro_spearman` and `omega` no more than the first MOST_DRAWS rows.
+        Shape (rows,); of figures of correlations and consistency no more rows than were computed.
         """
         ours, theirs, ordered = self.shares, humans.shares, items.ordered
         steps = metrics.wasserstein(ours, theirs)[:, ordered]
@@ -128,7 +128,7 @@ class Figures:
             "fro": metrics.frobenius(items.among(self.correlation), items.among(humans.correlation)),
             "fro_spearman": metrics.frobenius(items.among(self.ranks), items.among(humans.ranks)),
             "cbs": metrics.cbs(items.among(self.correlation), items.among(humans.correlation)),
-            "alpha": np.broadcast_to(self.alpha, len(steps)),
+            "alpha": np.broadcast_to(self.alpha, max(len(self.alpha), len(humans.alpha))),
             "omega": np.broadcast_to(self.omega, max(len(self.omega), len(humans.omega))),
             "variance_ratio": _mean(np.sqrt(self.variance / varied)[:, ordered]),
             "entropy_ratio": _mean(metrics.concentration(ours, theirs).entropy_ratio),
@@ -186,12 +186,18 @@ class Side:
         """What the sample itself says; one row."""
         return self.figures(np.ones((1, len(self)), dtype=bool))
 
-    def figures(self, draws: Rows) -> Figures:
-        """Return what each row of draws says, which multiply the weights; shape (rows, n)."""
-        moments = self.table.moments(draws, base=self.weights, listwise=self.listwise)
-        first = draws[:MOST_DRAWS]
+    def figures(self, draws: Rows, *, pairs: int = MOST_DRAWS) -> Figures:
+        """Return what each row of draws says, which multiply the weights.
+
+        Args:
+            draws: Shape (rows, n).
+            pairs: Rows for which pairs of questions are looked at: all shares together take less time than one of them.
+                Ranks and omega have MOST_DRAWS rows at most.
+        """
+        some, first = draws[:pairs], draws[:MOST_DRAWS]
+        moments = self.table.moments(some, base=self.weights, listwise=self.listwise)
         ranked = self.table.moments(first, base=self.weights, listwise=self.listwise, scores=self.scores)
-        alike = moments if self._alike else self.table.moments(draws, base=self.alpha_weights)
+        alike = moments if self._alike else self.table.moments(some, base=self.alpha_weights)
         return self._figures(self.table.shares(draws, base=self.weights), moments, ranked, alike)
 
     def halves(self, masks: NDArray[np.bool_]) -> tuple[Figures, Figures]:
@@ -203,10 +209,6 @@ class Side:
         parts = zip(self.table.half_shares(masks, base=self.weights), moments, ranked, alike, strict=True)
         first, second = (self._figures(*part) for part in parts)
         return first, second
-
-    def resampled(self, count: int, *, seed: int) -> Figures:
-        """Return what bootstrap samples of the people say, drawn as their sample was."""
-        return self.figures(self.draws(count, seed=seed))
 
     def draws(self, count: int, *, seed: int) -> Rows:
         """Return bootstrap draws of the people, shape (count, n)."""
@@ -241,10 +243,6 @@ class Shares:
 
     def __len__(self) -> int:
         return 0
-
-    def resampled(self, count: int, *, seed: int) -> Figures:
-        """Return the shares as they are, for each draw."""
-        return self.whole
 
     @property
     def whole(self) -> Figures:

@@ -435,7 +435,7 @@ def test_the_design_bootstrap_gives_the_standard_error_of_linearisation():
     frame = pd.DataFrame({"id": np.arange(len(psu)), "w": weights, "q": codes + 1, "strata": strata, "psu": psu % 4})
     humans = Respondents.from_table(frame, source)
     side = human_side(humans, humans.survey)
-    found = side.resampled(4000, seed=1).shares[:, 0, 1].std(ddof=1)
+    found = side.figures(side.draws(4000, seed=1)).shares[:, 0, 1].std(ddof=1)
     assert found == pytest.approx(taylor(codes, weights, strata, psu), rel=0.05)
 
 
