@@ -16,6 +16,7 @@ import numpy as np
 
 from anthology_hub.errors import DataError
 from anthology_hub.polychoric import polychoric
+from anthology_hub.rows import BLOCK_BYTES, LEAST_VARIANCE
 from anthology_hub.schema import MISSING
 
 if TYPE_CHECKING:
@@ -26,14 +27,8 @@ if TYPE_CHECKING:
     # Single or double precision, whichever is exact: the two do not differ in anything else.
     Blocks: TypeAlias = Iterator[tuple[slice, NDArray[Any]]]
 
-BLOCK_BYTES = 64 * 2**20
-"""Upper bound of temporary tables; the weight rows themselves are the caller's."""
-
 EXACT = 2**24
 """Whole numbers below it add up without rounding in single precision."""
-
-LEAST_VARIANCE = 1e-9
-"""Variance, in squared option steps, below which an item is constant."""
 
 ROUNDING = 1e-12
 """Part of the whole weight below which what is left of it is nothing but rounding."""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from anthology_hub import weights
-from anthology_hub.comparison import ADJUSTMENTS, Comparison, compare
+from anthology_hub.comparison import Comparison, compare
 from anthology_hub.console import Command, figure, json_option, load_humans, print_json
 from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.evaluation import RESAMPLES, WEIGHTINGS, EvaluateOptions, evaluate
@@ -34,7 +34,7 @@ from anthology_hub.report_tables import (
     way,
     written,
 )
-from anthology_hub.resampling import Pooled, pool_seeds
+from anthology_hub.resampling import ADJUSTMENTS, Pooled, pool_seeds
 from anthology_hub.schema import SMALLEST_CELL, Answers, Metric, Respondents, Result, Subgroup
 from anthology_hub.simulation import load_run
 

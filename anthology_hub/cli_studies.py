@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,35 +59,14 @@ def reproduce_command(
     respondents, people = _respondents(known, humans), Anthology.load(collection, revision=revision)
     options = replace(SimulateOptions.paper(), mode=mode, batch_size=batch_size)
     opened = open_model(model)
+    how: dict[str, Any] = {"n": size, "seed": seed, "append": append, "options": options, "people": people}
+    how["writer"] = open_model(writer) if writer else None
     if dry_run:
-        planned = plan_reproduction(
-            known,
-            respondents,
-            opened,
-            people=people,
-            writer=open_model(writer) if writer else None,
-            n=size,
-            seed=seed,
-            append=append,
-            options=options,
-        )
-        _print_plan(planned, as_json)
+        _print_plan(plan_reproduction(known, respondents, opened, **how), as_json)
         return
     with Bars(quiet=as_json) as bars:
-        made = reproduce(
-            known,
-            respondents,
-            opened,
-            out,
-            people=people,
-            writer=open_model(writer) if writer else None,
-            n=size,
-            seed=seed,
-            append=append,
-            options=options,
-            say=(lambda _line: None) if as_json else click.echo,
-            progress=bars.start,
-        )
+        say = (lambda _line: None) if as_json else click.echo
+        made = reproduce(known, respondents, opened, out, say=say, progress=bars.start, **how)
     if as_json:
         print_json(made.to_dict())
         return

@@ -19,7 +19,7 @@ from anthology_hub import metrics, resampling
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.evaluation import EvaluateOptions, untold
 from anthology_hub.margins import Margins
-from anthology_hub.measures import DISTANCE, MEASURES, PROPERTY
+from anthology_hub.measures import DISTANCE, MEASURES, PROPERTY, or_none
 from anthology_hub.prompts import derive_seed
 from anthology_hub.schema import SCHEMA_VERSION, Answers, Respondents
 from anthology_hub.sides import Figures, Side, human_side, simulated_side
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from anthology_hub.resampling import Rows
-
-ADJUSTMENTS = ("holm", "bh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +152,8 @@ def compare(
     options = options or EvaluateOptions()
     if len(runs) < 2:
         raise OptionError(f"a comparison needs two runs or more, got {', '.join(runs) or 'none'}")
-    if adjustment not in ADJUSTMENTS:
-        raise OptionError(f"unknown adjustment {adjustment!r}: allowed are {', '.join(ADJUSTMENTS)}")
+    if adjustment not in resampling.ADJUSTMENTS:
+        raise OptionError(f"unknown adjustment {adjustment!r}: allowed are {', '.join(resampling.ADJUSTMENTS)}")
     if isinstance(humans, Margins):
         raise OptionError(f"{humans.name} has no people to draw: compare against respondents, or evaluate each run")
     chosen = {name: answers.choices for name, answers in runs.items()}
@@ -275,11 +273,11 @@ def _difference(drawn: _Drawn, measure: str, first: str, second: str, options: E
         measure=measure,
         first=first,
         second=second,
-        value=_or_none(values[0]),
-        low=_or_none(low),
-        high=_or_none(high),
-        probability=_or_none(resampling.probability_below(values[1:], estimate=values[0])),
-        p=_or_none(resampling.two_sided_p(values[1:], estimate=values[0])),
+        value=or_none(values[0]),
+        low=or_none(low),
+        high=or_none(high),
+        probability=or_none(resampling.probability_below(values[1:], estimate=values[0])),
+        p=or_none(resampling.two_sided_p(values[1:], estimate=values[0])),
     )
 
 
@@ -297,10 +295,10 @@ def _items(
             first=first,
             second=second,
             value=float(values[0, at]),
-            low=_or_none(low),
-            high=_or_none(high),
-            p=_or_none(alone),
-            adjusted=_or_none(together),
+            low=or_none(low),
+            high=or_none(high),
+            p=or_none(alone),
+            adjusted=or_none(together),
         )
 
 
@@ -322,10 +320,6 @@ def _check_same(runs: Mapping[str, Answers]) -> None:
                 f"{other} was not asked the same questions as {name}: {', '.join(answers.survey.keys)} against "
                 f"{', '.join(first.survey.keys)}; select those that both have"
             )
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _verdict(one: Difference) -> str:

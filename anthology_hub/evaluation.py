@@ -18,7 +18,7 @@ from anthology_hub.answer_table import ROUNDING
 from anthology_hub.conditioning import STORIED
 from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.margins import Margins
-from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained
+from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained, or_none
 from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Subgroup, Survey, digest
 from anthology_hub.sides import Figures, Items, Shares, Side, human_side, margins_side, simulated_side
 from anthology_hub.standins import Standing, StandIns
@@ -232,7 +232,8 @@ class _Contest:
         options = self.options
         self.notes.extend(self.pairs.notes)
         # Each pair is a persona and a person at once: whosever chance is told, pairs are drawn.
-        drawn, _ = self.pairs.draws(options.bootstraps, seed=options.seed)
+        both = options.resample == "both"
+        drawn = self.us if both else self.pairs.draws(options.bootstraps, seed=options.seed)[0]
         return self.pairs.person_by_person(drawn, self.cells) | self.pairs.by_demographics(
             self.us, self.them, splits=options.splits, seed=options.seed
         )
@@ -425,16 +426,16 @@ def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[
         low, high = resampling.interval(found.value, draws, level=options.level, least=measure.least)
     lost = int(np.isnan(draws).sum())
     counted = f"{lost} of {len(draws)} bootstrap draws left it undefined." if 0 < lost < len(draws) else ""
-    guesses = {guess: _or_none(found.baselines.get(guess, np.nan)) for guess in BASELINES}
+    guesses = {guess: or_none(found.baselines.get(guess, np.nan)) for guess in BASELINES}
     metric = Metric(
         name=name,
-        value=_or_none(found.value),
+        value=or_none(found.value),
         unit=measure.unit,
-        low=_or_none(low),
-        high=_or_none(min(high, measure.most)),
-        human=_or_none(found.human),
-        floor=_or_none(floors[0]),
-        floor_equal_n=_or_none(floors[1]),
+        low=or_none(low),
+        high=or_none(min(high, measure.most)),
+        human=or_none(found.human),
+        floor=or_none(floors[0]),
+        floor_equal_n=or_none(floors[1]),
         note=found.why or whys.get(name, "") or counted,
         **guesses,
     )
@@ -500,13 +501,9 @@ def _with_gap(found: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: Ev
         return
     (best, low_draws, low), (worst, high_draws, high) = (pick(told, key=lambda one: one[2]) for pick in (min, max))
     gap = high - low
-    ends = map(_or_none, resampling.interval(gap, high_draws - low_draws, level=options.level))
+    ends = map(or_none, resampling.interval(gap, high_draws - low_draws, level=options.level))
     told_gap = replace(worst, gap=gap, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
     yield from (told_gap if one is worst else one for one, _ in found)
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _items(answers: Answers, us: Figures, them: Figures, theirs: Side | Shares) -> tuple[dict[str, Any], ...]:

@@ -233,5 +233,15 @@ def _agreeing(metric: Metric) -> list[float | None]:
     return [metric.human, metric.floor_equal_n, metric.floor, 1.0]
 
 
+def or_none(value: float) -> float | None:
+    """Return a figure as a result holds it: None where it is undefined.
+
+    Example:
+        >>> or_none(float("nan")), or_none(0.5)
+        (None, 0.5)
+    """
+    return None if math.isnan(value) else float(value)
+
+
 def _part(start: float, value: float, goal: float) -> float | None:
     return None if math.isclose(start, goal, abs_tol=1e-12) else round((start - value) / (start - goal), 12)

@@ -6,7 +6,7 @@ same rows, so that two runs with the same people are compared draw by draw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
@@ -165,6 +165,17 @@ def crossed_counts(counts: Rows, personas: NDArray[np.int64], *, seed: int = 0) 
     draws, n = counts.shape
     units = bootstrap_counts(n, draws, seed=seed, psu=_each(personas, n, "personas"))
     return np.asarray(counts * units, dtype=np.float64)
+
+
+def means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Return the mean of each figure over the rows in which it is defined; NaN where it is in none.
+
+    Example:
+        >>> means({"wd": np.array([0.1, np.nan, 0.3])})
+        {'wd': 0.2}
+    """
+    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
+    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
 
 
 # -- intervals and probabilities -------------------------------------------------------------------------------------

@@ -199,9 +199,9 @@ class StandIns:
         there, back = one.against(other, spread), other.against(one, spread)
         halves = {name: (value + back[name]) / 2 for name, value in there.items()}
         if len(self.roles) >= people:
-            return _means(halves), dict.fromkeys(halves, float("nan"))
+            return resampling.means(halves), dict.fromkeys(halves, float("nan"))
         some = resampling.subsamples(people, len(self.roles), min(splits, MOST_DRAWS), seed=seed)
-        return _means(halves), _means(self._told_of_humans(some).against(self._whole, spread))
+        return resampling.means(halves), resampling.means(self._told_of_humans(some).against(self._whole, spread))
 
     def _from_cells(self, cells: NDArray[np.int64]) -> Values:
         """What the pairs' people are guessed to say from all others of their cell, whether or not stood in for."""
@@ -292,11 +292,6 @@ class _Told:
             "group_gaps": groups.agreement(self.gaps, humans.gaps)["mean_absolute_difference"],
             "coefficients": same["correlation"],
         }
-
-
-def _means(values: Values) -> dict[str, float]:
-    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
-    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
 
 
 def _joined(codes: NDArray[np.int16], people: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -65,7 +65,7 @@ def yardsticks(
     guesses = _guesses(theirs.whole, items)
     if previous is not None:
         guesses["previous"] = previous.whole
-    baselines = {name: _means(guess.against(theirs.whole, items)) for name, guess in guesses.items()}
+    baselines = {name: resampling.means(guess.against(theirs.whole, items)) for name, guess in guesses.items()}
     people, nothing = len(theirs), dict.fromkeys(MEASURES, float("nan"))
     if isinstance(theirs, Shares) or people < LEAST_PEOPLE:
         why = f"{people or 'No'} humans are too few for a split-half floor."
@@ -75,16 +75,18 @@ def yardsticks(
     # Of an uneven measure, and of one that is no distance, both directions are as good.
     there, back = first.against(second, items), second.against(first, items)
     halves = {name: (value + back[name]) / 2 for name, value in there.items()}
-    floor, notes = nothing | _means(halves), list(_lost(halves, "random halves of the humans"))
+    floor, notes = nothing | resampling.means(halves), list(_lost(halves, "random halves of the humans"))
     if cells is not None:
-        baselines["cells"] = _means(_from_cells(theirs, masks, cells).against(second, items))
+        baselines["cells"] = resampling.means(_from_cells(theirs, masks, cells).against(second, items))
     if n >= people:
         # The whole group as its own sample has distance 0: that is no floor.
         why = f"The cast ({n}) is not smaller than the reference ({people}): no floor at equal n."
         return Yardsticks(floor=floor, floor_equal_n=nothing, baselines=baselines, notes=(*notes, why))
     drawn = theirs.figures(resampling.subsamples(people, n, splits, seed=seed)).against(theirs.whole, items)
     notes += _lost(drawn, f"random samples of {n} humans")
-    return Yardsticks(floor=floor, floor_equal_n=nothing | _means(drawn), baselines=baselines, notes=tuple(notes))
+    return Yardsticks(
+        floor=floor, floor_equal_n=nothing | resampling.means(drawn), baselines=baselines, notes=tuple(notes)
+    )
 
 
 def demographic_cells(codes: Sequence[NDArray[np.int16]], people: int, *, least: int = LEAST_CELL) -> NDArray[np.int64]:
@@ -183,8 +185,3 @@ def _lost(values: Mapping[str, NDArray[np.float64]], samples: str) -> Iterator[s
     if some:
         told = ", ".join(f"{name} ({count})" for name, count in some.items())
         yield f"Floors are means over the {samples} in which they are defined; they are not in some: {told}."
-
-
-def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    kept = {name: value[~np.isnan(value)] for name, value in values.items()}
-    return {name: float(value.mean()) if len(value) else float("nan") for name, value in kept.items()}
