@@ -9,7 +9,8 @@ NaN means undefined here; the callers say so in words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -40,12 +41,14 @@ class Moments:
 
     covariance: NDArray[np.float64]
     correlation: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    """Weight of those who answered both items."""
 
     def keyed(self, reverse: ArrayLike) -> Moments:
         """Return those of the items turned where `reverse` is true, shape (q,): turning an item turns signs only."""
         sign = np.where(np.asarray(reverse, dtype=bool), -1.0, 1.0)
         signs = sign[:, None] * sign
-        return Moments(covariance=self.covariance * signs, correlation=self.correlation * signs)
+        return replace(self, covariance=self.covariance * signs, correlation=self.correlation * signs)
 
 
 class AnswerTable:
@@ -139,19 +142,14 @@ class AnswerTable:
         base: NDArray[np.float64] | None = None,
         listwise: bool = False,
         keyed: ArrayLike = (),
-        scores: NDArray[np.float64] | None = None,
     ) -> Moments:
-        """Return weighted covariances and correlations.
+        """Return weighted covariances and Pearson's correlations of the positions 0..K-1.
 
         Args:
             weights: Shape (rows, n).
             base: Multiplies every row, shape (n,).
             listwise: Use only people who answered every question; else, for each pair, all who answered both.
             keyed: True for items that count reversed, shape (q,); empty for none.
-            scores: Value of each option, shape (q, max K); None: its position 0..K-1, which gives Pearson's
-                correlation. With `midranks` of the same people the correlation is Spearman's; the ranks are those of
-                the item in the whole sample, taken once and kept for all rows and pairs (pandas ranks anew within each
-                pair where answers are missing).
 
         Returns:
             Covariances (denominator: sum of weights minus the mean weight, so n-1 without weights), NaN where a pair
@@ -165,8 +163,7 @@ class AnswerTable:
             >>> table.moments(np.ones((1, 3))).correlation[0].round(6).tolist()
             [[1.0, 0.5], [0.5, 1.0]]
         """
-        values = _Values(self, listwise, scores)
-        return _pair_sums(values, _Weights(weights, base, len(self))).moments(keyed)
+        return _pair_sums(_Values(self, listwise), _Weights(weights, base, len(self))).moments(keyed)
 
     def half_moments(
         self,
@@ -175,13 +172,59 @@ class AnswerTable:
         base: NDArray[np.float64] | None = None,
         listwise: bool = False,
         keyed: ArrayLike = (),
-        scores: NDArray[np.float64] | None = None,
     ) -> tuple[Moments, Moments]:
         """Return the moments of those that each mask marks, and of the others: all minus the first, at no cost."""
-        values = _Values(self, listwise, scores)
+        values = _Values(self, listwise)
         first = _pair_sums(values, _Weights(masks, base, len(self)))
         whole = _pair_sums(values, _Weights(_everybody(self), base, len(self)))
         return first.moments(keyed), whole.without(first).moments(keyed)
+
+    def rank_correlation(
+        self,
+        weights: Rows,
+        scores: NDArray[np.float64],
+        *,
+        base: NDArray[np.float64] | None = None,
+        listwise: bool = False,
+        pairs: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the correlations of scored answers, -1 to 1, shape (rows, q, q); NaN where an item is constant.
+
+        With `midranks` of the same people it is Spearman's; the ranks are those of the item in the whole sample, taken
+        once and kept for all rows and pairs (pandas ranks anew within each pair where answers are missing).
+
+        Args:
+            weights: Shape (rows, n).
+            scores: Value of each option, shape (q, max K).
+            base: Multiplies every row, shape (n,).
+            listwise: As for `moments`.
+            pairs: That of `moments` of the same weights, so that it is not summed again.
+
+        Raises:
+            DataError: If weights or scores do not fit, or weights are negative or not finite.
+
+        Example:
+            >>> table = AnswerTable(np.array([[0, 0], [1, 2], [2, 1]]), [3, 3])
+            >>> table.rank_correlation(np.ones((1, 3)), table.midranks())[0].round(6).tolist()
+            [[1.0, 0.5], [0.5, 1.0]]
+        """
+        values = _Values(self, listwise, scores)
+        return _pair_sums(values, _Weights(weights, base, len(self)), pairs).correlation
+
+    def half_rank_correlations(
+        self,
+        masks: NDArray[np.bool_],
+        scores: NDArray[np.float64],
+        *,
+        base: NDArray[np.float64] | None = None,
+        listwise: bool = False,
+        pairs: NDArray[np.float64] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return those of the people that each mask marks, and of the others: all minus the first, at no cost."""
+        values = _Values(self, listwise, scores)
+        first = _pair_sums(values, _Weights(masks, base, len(self)), pairs)
+        whole = _pair_sums(values, _Weights(_everybody(self), base, len(self)))
+        return first.correlation, whole.without(first).correlation
 
     def polychoric(self, weights: Rows, *, base: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return the polychoric correlation of each pair of items, shape (rows, q, q); see `polychoric.polychoric`.
@@ -287,7 +330,7 @@ def _rest(whole: NDArray[np.float64], part: NDArray[np.float64]) -> NDArray[np.f
 class _Values:
     """Values of answers and whether they are there, in blocks of people."""
 
-    def __init__(self, table: AnswerTable, listwise: bool, scores: NDArray[np.float64] | None) -> None:
+    def __init__(self, table: AnswerTable, listwise: bool, scores: NDArray[np.float64] | None = None) -> None:
         self.codes, self.present = table.codes, table.present
         if listwise:
             self.present = self.present & self.present.all(axis=1, keepdims=True)
@@ -333,42 +376,58 @@ class _PairSums:
             people=self.people - part.people,
         )
 
-    def moments(self, keyed: ArrayLike) -> Moments:
+    @cached_property
+    def _root(self) -> NDArray[np.float64]:
         with np.errstate(divide="ignore", invalid="ignore"):
             square = self.sxx - self.sx**2 / self.n
             # What is left of a constant item is rounding, in proportion to the weights: make it the zero that it is.
-            root = np.sqrt(np.where(square > LEAST_VARIANCE * self.n, square, 0.0))
-            spread = root * root.swapaxes(1, 2)
-            cross = np.where(spread > 0, self.sxy - self.sx * self.sx.swapaxes(1, 2) / self.n, 0.0)
-            covariance = cross / (self.n - self.n / self.people)
-            correlation = np.clip(cross / spread, -1, 1)
-        found = Moments(covariance=covariance, correlation=correlation)
+            return np.asarray(np.sqrt(np.where(square > LEAST_VARIANCE * self.n, square, 0.0)))
+
+    @cached_property
+    def _cross(self) -> NDArray[np.float64]:
+        varied = (self._root > 0) & (self._root > 0).swapaxes(1, 2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(varied, self.sxy - self.sx * self.sx.swapaxes(1, 2) / self.n, 0.0)
+
+    @property
+    def correlation(self) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.clip(self._cross / (self._root * self._root.swapaxes(1, 2)), -1, 1)
+
+    def moments(self, keyed: ArrayLike) -> Moments:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            covariance = self._cross / (self.n - self.n / self.people)
+        found = Moments(covariance=covariance, correlation=self.correlation, pairs=self.n)
         return found.keyed(keyed) if np.size(keyed) else found
 
 
-def _pair_sums(values: _Values, weights: _Weights) -> _PairSums:
-    """Sum over pairs of items. Many rows: one product with a table of all pairs; few: one small product each."""
+def _pair_sums(values: _Values, weights: _Weights, pairs: NDArray[np.float64] | None = None) -> _PairSums:
+    """Sum over pairs of items. Many rows: one product with a table of all pairs; few: one small product each.
+
+    Where `pairs` tells the weight of those who answered both, neither it nor their number is counted.
+    """
     q = values.questions
     many = weights.count > 8 * q
     add = _add_by_pairs if many else _add_by_rows
-    sums = np.zeros((5, weights.count, q, q))
+    sums = np.zeros((3 if pairs is not None else 5, weights.count, q, q))
     for people, rows in weights.blocks(4 * q * q if many else 6 * q, largest=values.largest):
         add(sums, rows, *values.block(people, rows.dtype))
-    if weights.marks:
-        sums[4] = sums[0]
-    return _PairSums(n=sums[0], sx=sums[1], sxx=sums[2], sxy=sums[3], people=sums[4])
+    sx, sxx, sxy = sums[:3]
+    if pairs is not None:
+        return _PairSums(n=pairs, sx=sx, sxx=sxx, sxy=sxy, people=np.full_like(pairs, np.nan))
+    return _PairSums(n=sums[3], sx=sx, sxx=sxx, sxy=sxy, people=sums[3] if weights.marks else sums[4])
 
 
 def _add_by_pairs(sums: NDArray[np.float64], rows: NDArray[Any], p: NDArray[Any], x: NDArray[Any]) -> None:
     counted = (rows > 0).astype(rows.dtype)
     for total, (w, left, right) in zip(
-        sums, ((rows, p, p), (rows, x, p), (rows, x * x, p), (rows, x, x), (counted, p, p)), strict=True
+        sums, ((rows, x, p), (rows, x * x, p), (rows, x, x), (rows, p, p), (counted, p, p)), strict=False
     ):
         total += (w @ (left[:, :, None] * right[:, None, :]).reshape(len(x), -1)).reshape(total.shape)
 
 
 def _add_by_rows(sums: NDArray[np.float64], rows: NDArray[Any], p: NDArray[Any], x: NDArray[Any]) -> None:
-    q, table = x.shape[1], np.hstack([p, x, x * x])
+    q, table, known = x.shape[1], np.hstack([p, x, x * x]), len(sums) == 3
     for at, row in enumerate(rows):
         inside = np.flatnonzero(row)
         part, w = table[inside], row[inside, None]
@@ -376,9 +435,10 @@ def _add_by_rows(sums: NDArray[np.float64], rows: NDArray[Any], p: NDArray[Any],
         even = bool((w == 1).all())
         weighted = both if even else both * w
         # The same array on both sides: numpy has it computed as a symmetric product, at half the cost.
-        gram = weighted.T @ both
-        sums[0, at] += gram[:q, :q]
-        sums[1, at] += gram[q:, :q]
-        sums[2, at] += part[:, 2 * q :].T @ weighted[:, :q]
-        sums[3, at] += gram[q:, q:]
-        sums[4, at] += gram[:q, :q] if even else part[:, :q].T @ part[:, :q]
+        gram = weighted[:, q:].T @ both if known and not even else weighted.T @ both
+        sums[0, at] += gram[-q:, :q]
+        sums[1, at] += part[:, 2 * q :].T @ weighted[:, :q]
+        sums[2, at] += gram[-q:, q:]
+        if not known:
+            sums[3, at] += gram[:q, :q]
+            sums[4, at] += gram[:q, :q] if even else part[:, :q].T @ part[:, :q]

@@ -21,6 +21,7 @@ from anthology_hub.evaluation import EvaluateOptions, untold
 from anthology_hub.margins import Margins
 from anthology_hub.measures import DISTANCE, MEASURES, PROPERTY, or_none
 from anthology_hub.prompts import derive_seed
+from anthology_hub.rows import one_thread
 from anthology_hub.schema import SCHEMA_VERSION, Answers, Respondents
 from anthology_hub.sides import Figures, Side, human_side, simulated_side
 
@@ -114,6 +115,7 @@ class Comparison:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+@one_thread
 def compare(
     runs: Mapping[str, Answers],
     humans: Respondents,

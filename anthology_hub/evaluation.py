@@ -19,8 +19,9 @@ from anthology_hub.conditioning import STORIED
 from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.margins import Margins
 from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained, or_none
+from anthology_hub.rows import one_thread
 from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Subgroup, Survey, digest
-from anthology_hub.sides import Figures, Items, Shares, Side, human_side, margins_side, simulated_side
+from anthology_hub.sides import MOST_DRAWS, Figures, Items, Shares, Side, human_side, margins_side, simulated_side
 from anthology_hub.standins import Standing, StandIns
 from anthology_hub.weighting import effective_size
 from anthology_hub.yardsticks import demographic_cells, yardsticks
@@ -36,6 +37,8 @@ HEADLINE = "wd_normalised"
 STEPPED = ("wd", "wd_normalised", "variance_ratio")
 CORRELATED = ("fro", "fro_spearman", "fro_polychoric", "cbs")
 CONSISTENT = ("alpha", "omega")
+PART_DRAWS = 100
+"""Rows for which figures of pairs of questions are computed in subgroups, of which there are many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class EvaluateOptions:
     """Random half-splits for the floors, and samples for the floor at equal n."""
     bootstraps: int = 1000
     """Draws of people and personas for the intervals; for figures of pairs of questions and of regressions the first
-    `sides.MOST_DRAWS` of them."""
+    `sides.MOST_DRAWS` of them, in subgroups PART_DRAWS."""
     resample: str = "both"
     """Whose chance the intervals tell: that of the humans' sample (`respondents`), of the cast (`personas`: a persona
     with several roles is drawn with all of them), or of `both`. Person by person, pairs of both are drawn always."""
@@ -79,6 +82,7 @@ class EvaluateOptions:
             )
 
 
+@one_thread
 def evaluate(
     answers: Answers,
     humans: Respondents | Margins,
@@ -174,13 +178,17 @@ class _Contest:
     cells: NDArray[np.int64] | None = None
     previous: Side | None = None
     pairs: StandIns | None = None
+    looked_at: int = MOST_DRAWS
+    """Draws on which pairs of questions are looked at."""
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def drawn(self) -> dict[str, NDArray[np.float64]]:
         """Every figure that needs no pairs on each bootstrap draw."""
-        theirs = self.theirs.figures(self.them) if isinstance(self.theirs, Side) else self.theirs.whole
-        return self.ours.figures(self.us).against(theirs, self.ours.items)
+        ours, theirs = self.ours.figures(self.us, pairs=self.looked_at), self.theirs.whole
+        if isinstance(self.theirs, Side):
+            theirs = self.theirs.figures(self.them, pairs=self.looked_at)
+        return ours.against(theirs, self.ours.items)
 
     def among(self, roles: NDArray[np.int64], people: NDArray[np.int64]) -> _Contest:
         """Return the contest of some roles and people, on the same draws: so they are a part of the same samples."""
@@ -191,6 +199,7 @@ class _Contest:
             options=self.options,
             us=self.us[:, roles],
             them=self.them[:, people],
+            looked_at=PART_DRAWS,
         )
 
     def metrics(self, whys: Mapping[str, str]) -> tuple[Metric, ...]:

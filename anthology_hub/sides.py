@@ -78,8 +78,14 @@ class Items:
     def _over_scales(
         self, measure: Callable[[NDArray[np.float64]], NDArray[np.float64]], covariance: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        found = [measure(covariance[:, scale][:, :, scale]) for scale in map(list, self.scales)]
-        return np.mean(found, axis=0) if found else np.full(len(covariance), np.nan)
+        if not self.scales:
+            return np.full(len(covariance), np.nan)
+        total = np.zeros(len(covariance))
+        # Scales of one length are measured together: it takes as long as one of them.
+        for length in set(map(len, self.scales)):
+            items = np.array([scale for scale in self.scales if len(scale) == length])
+            total += measure(covariance[:, items[:, :, None], items[:, None, :]]).sum(axis=1)
+        return total / len(self.scales)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,9 +200,11 @@ class Side:
             pairs: Rows for which pairs of questions are looked at: all shares together take less time than one of them.
                 Ranks and omega have MOST_DRAWS rows at most.
         """
-        some, first = draws[:pairs], draws[:MOST_DRAWS]
+        some, first = draws[:pairs], draws[: min(pairs, MOST_DRAWS)]
         moments = self.table.moments(some, base=self.weights, listwise=self.listwise)
-        ranked = self.table.moments(first, base=self.weights, listwise=self.listwise, scores=self.scores)
+        ranked = self.table.rank_correlation(
+            first, self.scores, base=self.weights, listwise=self.listwise, pairs=moments.pairs[: len(first)]
+        )
         alike = moments if self._alike else self.table.moments(some, base=self.alpha_weights)
         return self._figures(self.table.shares(draws, base=self.weights), moments, ranked, alike)
 
@@ -204,7 +212,9 @@ class Side:
         """Return what those that each mask marks say, and what the others say; shape (rows, n)."""
         moments = self.table.half_moments(masks, base=self.weights, listwise=self.listwise)
         some = masks[:MOST_DRAWS]
-        ranked = self.table.half_moments(some, base=self.weights, listwise=self.listwise, scores=self.scores)
+        ranked = self.table.half_rank_correlations(
+            some, self.scores, base=self.weights, listwise=self.listwise, pairs=moments[0].pairs[: len(some)]
+        )
         alike = moments if self._alike else self.table.half_moments(masks, base=self.alpha_weights)
         parts = zip(self.table.half_shares(masks, base=self.weights), moments, ranked, alike, strict=True)
         first, second = (self._figures(*part) for part in parts)
@@ -223,14 +233,16 @@ class Side:
         """Whether alpha comes from the same weights and people as the correlations."""
         return not self.listwise and bool((self.weights == self.alpha_weights).all())
 
-    def _figures(self, shares: NDArray[np.float64], moments: Moments, ranked: Moments, alike: Moments) -> Figures:
+    def _figures(
+        self, shares: NDArray[np.float64], moments: Moments, ranks: NDArray[np.float64], alike: Moments
+    ) -> Figures:
         covariance = alike.keyed(self.items.keyed).covariance
         return Figures(
             shares=shares,
             correlation=moments.correlation,
-            ranks=ranked.correlation,
+            ranks=ranks,
             alpha=self.items.alpha(covariance),
-            omega=self.items.omega(covariance[:MOST_DRAWS]),
+            omega=self.items.omega(covariance[: len(ranks)]),
         )
 
 

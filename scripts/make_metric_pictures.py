@@ -223,7 +223,7 @@ def _pearson(table: ArrayLike) -> Array:
 
 def _spearman(table: ArrayLike) -> Array:
     _, answers, weights = _people(table)
-    return answers.moments(weights[None], scores=answers.midranks(weights)).correlation
+    return answers.rank_correlation(weights[None], answers.midranks(weights))
 
 
 def _polychoric(table: ArrayLike) -> Array:

@@ -101,7 +101,7 @@ def test_ordinal_emd_equals_scipy_on_positions_over_their_span(pair, seed):
 
 
 def spearman(table, n):
-    return table.moments(ones(n), scores=table.midranks()).correlation[0]
+    return table.rank_correlation(ones(n), table.midranks())[0]
 
 
 @given(SEEDS)
@@ -126,7 +126,7 @@ def test_spearman_of_whole_weights_equals_scipy_on_repeated_answers(seed):
     rng = np.random.default_rng(seed)
     codes, weights = draw_codes(rng, 30, [4, 5, 3]), rng.integers(1, 5, 30)
     table = AnswerTable(codes, [4, 5, 3])
-    found = table.moments(weights[None] * 1.0, scores=table.midranks(weights)).correlation[0]
+    found = table.rank_correlation(weights[None] * 1.0, table.midranks(weights))[0]
     np.testing.assert_allclose(found, stats.spearmanr(codes.repeat(weights, axis=0)).statistic, atol=1e-9)
 
 

@@ -215,9 +215,28 @@ def test_positions_as_scores_change_nothing_and_any_straight_line_changes_no_cor
     table = AnswerTable(draw_codes(rng, 60, [4, 4, 3], missing=0.1), [4, 4, 3])
     plain = table.moments(ones(60))
     positions = np.tile(np.arange(4.0), (3, 1))
-    np.testing.assert_allclose(table.moments(ones(60), scores=positions).covariance, plain.covariance, atol=1e-12)
-    line = table.moments(ones(60), scores=3 * positions - 7).correlation
-    np.testing.assert_allclose(line, plain.correlation, atol=1e-9)
+    for scores in (positions, 3 * positions - 7):
+        found = table.rank_correlation(ones(60), scores)
+        np.testing.assert_allclose(found, plain.correlation, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [3, 40], ids=["row by row", "all pairs at once"])
+@pytest.mark.parametrize("base", [None, np.linspace(0.5, 2, 60)], ids=["alike", "weighted"])
+def test_weights_of_pairs_that_are_known_already_change_no_rank_correlation(rows, base):
+    rng = np.random.default_rng(8)
+    table = AnswerTable(draw_codes(rng, 60, [4, 4, 3], missing=0.2), [4, 4, 3])
+    draws, scores = rng.multinomial(60, np.ones(60) / 60, size=rows), table.midranks()
+    known = table.moments(draws, base=base).pairs
+    np.testing.assert_allclose(
+        known[:, 0, 1], (draws * (1 if base is None else base)) @ (table.present[:, :2].all(axis=1))
+    )
+    one, other = (table.rank_correlation(draws, scores, base=base, pairs=pairs) for pairs in (None, known))
+    np.testing.assert_allclose(one, other, atol=1e-12)
+    masks, halves = draws > 0, table.half_moments(draws > 0, base=base)
+    for each, half in zip(
+        table.half_rank_correlations(masks, scores, base=base, pairs=halves[0].pairs), (masks, ~masks), strict=True
+    ):
+        np.testing.assert_allclose(each, table.rank_correlation(half, scores, base=base), atol=1e-9)
 
 
 def test_midranks_are_the_share_below_and_half_of_the_own():
@@ -233,14 +252,14 @@ def test_ranks_forget_the_distances_between_options(seed):
     codes = draw_codes(rng, 50, [3, 4])
     stretched = AnswerTable(np.where(codes == MISSING, MISSING, codes**2), [5, 10])
     table = AnswerTable(codes, [3, 4])
-    one = table.moments(ones(50), scores=table.midranks()).correlation
-    other = stretched.moments(ones(50), scores=stretched.midranks()).correlation
+    one = table.rank_correlation(ones(50), table.midranks())
+    other = stretched.rank_correlation(ones(50), stretched.midranks())
     np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 def test_scores_of_other_options_are_refused_with_the_shape():
     with pytest.raises(DataError, match=r"scores of shape \(2, 2\) do not fit: give shape \(2, 3\), a value for each"):
-        AnswerTable(np.array([[0, 1]]), [3, 2]).moments(ones(1), scores=np.zeros((2, 2)))
+        AnswerTable(np.array([[0, 1]]), [3, 2]).rank_correlation(ones(1), np.zeros((2, 2)))
 
 
 # -- bad input
