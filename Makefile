@@ -12,8 +12,8 @@ check:  ## lint and types
 test:  ## all that CI runs
 	scripts/test.sh
 
-bench:  ## ratios against named peers
-	for script in scripts/bench_*.py; do .venv/bin/python $$script; done
+bench:  ## every ratio against its named peer in one table, bench.md
+	.venv/bin/python scripts/bench.py --to bench.md
 
 starter:  ## check the stories and rebuild the starter collection
 	.venv/bin/python scripts/check_starter.py && .venv/bin/python scripts/build_starter.py

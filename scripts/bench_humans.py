@@ -136,7 +136,9 @@ def main() -> None:
         for name, took in times.items():
             print(f"{name:22} {took:8.3f} {took / times['theirs']:10.2f} {peak(file, name):8.0f}")
         ratio = times["ours"] / times["theirs"]
-        print(f"\nours takes {ratio:.2f} times as long as theirs; at most {MOST} are allowed")
+        print("\n| hot path | peer | peer's figure | ours | ratio | target |\n| --- | --- | --- | --- | --- | --- |")
+        took = f"| {times['theirs']:.3f} s | {times['ours']:.3f} s | {ratio:.2f} of its time | <= {MOST} |"
+        print(f"| respondents from an SPSS file | `pyreadstat.read_sav`, which gives codes {took}")
         if ratio > MOST:
             raise SystemExit(1)
 
