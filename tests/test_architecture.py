@@ -14,7 +14,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("weights",),
-    ("labelled", "measures", "polychoric", "resampling", "rows"),
+    ("bitmaps", "labelled", "measures", "polychoric", "resampling", "rows", "sidestore"),
     (
         "prompts",
         "numerals",
