@@ -31,8 +31,9 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
         [5]
     """
     bits = np.packbits(mask, axis=-1, bitorder="little")
-    room = [(0, 0)] * (bits.ndim - 1) + [(0, -bits.shape[-1] % 8)]
-    return np.ascontiguousarray(np.pad(bits, room)).view(np.uint64)
+    words = np.zeros((*bits.shape[:-1], -(-bits.shape[-1] // 8)), dtype=np.uint64)
+    words.view(np.uint8)[..., : bits.shape[-1]] = bits
+    return words
 
 
 def unpack(words: NDArray[np.uint64], total: int) -> NDArray[np.bool_]:

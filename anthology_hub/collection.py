@@ -39,7 +39,7 @@ from anthology_hub.release import (
     save_release,
     validate,
 )
-from anthology_hub.schema import DATA, SMALLEST_CELL, Codebook, Persona, Trait
+from anthology_hub.schema import DATA, MISSING, SMALLEST_CELL, Codebook, Persona, Trait
 from anthology_hub.weighting import (
     Representation,
     Target,
@@ -159,15 +159,22 @@ class Anthology:
         self._store.download()
         return self
 
-    def embed(self, encoder: Encoder | None = None, *, progress: bool = False) -> Anthology:
-        """Return the collection with passage vectors of an encoder; nothing that has them already is computed again."""
+    def embed(
+        self, encoder: Encoder | None = None, *, known: Sequence[Anthology] = (), progress: bool = False
+    ) -> Anthology:
+        """Return the collection with passage vectors of an encoder; no text that has them already is read again.
+
+        Args:
+            encoder: What makes the vectors; all-MiniLM-L6-v2, if not given.
+            known: Collections whose vectors of the same encoder hold for the texts that they share with this one.
+            progress: Whether to show a bar.
+        """
         encoder = encoder or Encoder()
         # It names a folder, a config and a glob: the name of a user's own folder may hold anything.
         slug = re.sub(r"[^\w.-]+", "-", encoder.card.model.rpartition("/")[2])
-        known = self._store.embeddings.get(slug)
-        if known is not None and known.card == encoder.card:
+        if slug in self._store.embeddings and self._store.embeddings[slug].card == encoder.card:
             return self
-        table = _embed(self._store, encoder, progress=progress)
+        table = _embed(self._store, encoder, [people._store for people in (self, *known)], progress=progress)
         embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
         return self._view(self._chosen, self._scores, store=replace(self._store, embeddings=embeddings))
 
@@ -238,14 +245,14 @@ class Anthology:
                 f"{new.name!r} has the traits {', '.join(traits[1])}, {old.name!r} has {', '.join(traits[0])}, or "
                 "levels differ: make the new personas with the codebook of the collection"
             )
-        known = set(old.ids)
-        fresh = [at for at, persona_id in enumerate(added.ids) if persona_id not in known]
-        if not fresh:
+        fresh = np.flatnonzero(_places(added._ids, old) == MISSING)
+        if not len(fresh):
             raise EmptyError(f"all {len(added)} personas of {new.name!r} are in {old.name!r} already: nothing to add")
-        more = added._view(added._rows[fresh], None)
-        for embedding in old.embeddings.values():
-            same = encoder is not None and encoder.card == embedding.card
-            more = more.embed(encoder if same else _open_encoder(embedding.card.model))
+        more = _of(added._view(added._chosen.take(fresh), None)._edition())
+        for slug, embedding in old.embeddings.items():
+            if slug not in more._store.embeddings or more._store.embeddings[slug].card != embedding.card:
+                same = encoder is not None and encoder.card == embedding.card
+                more = more.embed(encoder if same else _open_encoder(embedding.card.model))
         store = _joined(old, more._edition())
         changes = compare(old, store)
         version = release or changes.next_version
@@ -721,6 +728,11 @@ def _open_encoder(name: str) -> Encoder:
     return Encoder(name)
 
 
+def _places(ids: pa.Array | pa.ChunkedArray, store: Release) -> NDArray[np.int64]:
+    """Position of each persona in a release, MISSING where it does not hold them."""
+    return positions(ids, store.personas.column("persona_id").combine_chunks(), np.int64)
+
+
 def _owned(rows: Rows, owners: NDArray[np.int64], chosen: Selection) -> pa.Table:
     """The rows of some personas, in the order of the personas."""
     ranks = chosen.ranks[owners]
@@ -860,7 +872,7 @@ def _annotated(store: Release, rows: Sequence[Mapping[str, Any]], traits: Sequen
         store,
         codebook=codebook,
         personas=Rows(pa.table(columns)),
-        annotations=Rows(_owned(Rows(table), positions(table["persona_id"], store.ids, np.int64), whole)),
+        annotations=Rows(_owned(Rows(table), _places(table["persona_id"], store), whole)),
         digest="",
         source="",
     )
@@ -926,17 +938,39 @@ def _annotation_schema(*, sampled: bool = False) -> pa.Schema:
     return pa.schema([*names.items(), *([("n_ambiguous", count), ("mass", pa.float32())] if sampled else [])])
 
 
-def _embed(store: Release, encoder: Encoder, *, progress: bool) -> pa.Table:
+def _embed(store: Release, encoder: Encoder, known: Iterable[Release], *, progress: bool) -> pa.Table:
+    """The rows of the passages: those that are known of the same texts, the others computed."""
     import pyarrow as pa
 
-    texts = store.personas.column("backstory").to_pylist()
-    spans = [(row, span) for row, text in enumerate(texts) for span in encoder.passages(text)]
-    vectors = encoder.encode([texts[row][a:b] for row, (a, b) in spans], progress=progress)
-    owners = [row for row, _ in spans]
+    ids = store.personas.column("persona_id").combine_chunks()
+    missing, tables = np.ones(len(ids), dtype=bool), []
+    for other in known:
+        for slug in (slug for slug, embedding in other.embeddings.items() if embedding.card == encoder.card):
+            owners = other.owners(f"{EMBEDDINGS}/{slug}")
+            place = _places(ids, other)
+            shared = missing & (place != MISSING) & np.isin(place, owners)
+            tables.append(
+                _owned(other.embeddings[slug].rows, owners, Selection(len(other.personas), rows=place[shared]))
+            )
+            missing &= ~shared
+    tables.append(_encoded(store, encoder, np.flatnonzero(missing), progress=progress))
+    rows = Rows(pa.concat_tables([table.select(tables[-1].column_names).cast(tables[-1].schema) for table in tables]))
+    return _owned(rows, _places(rows.column("persona_id"), store), Selection(len(ids)))
+
+
+def _encoded(store: Release, encoder: Encoder, rows: NDArray[np.int64], *, progress: bool) -> pa.Table:
+    """Passage vectors of the personas at some positions."""
+    import pyarrow as pa
+
+    people = store.personas.take(rows, ["persona_id", "backstory"])
+    texts = people["backstory"].to_pylist()
+    spans = [(at, span) for at, text in enumerate(texts) for span in encoder.passages(text)]
+    vectors = encoder.encode([texts[at][a:b] for at, (a, b) in spans], progress=progress)
+    owners = np.array([at for at, _ in spans], dtype=np.int64)
     numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
     return pa.table(
         {
-            "persona_id": [store.ids[row] for row in owners],
+            "persona_id": people["persona_id"].combine_chunks().take(pa.array(owners)),
             "passage": pa.array(numbers, pa.int32()),
             "start": pa.array([a for _, (a, _) in spans], pa.int32()),
             "end": pa.array([b for _, (_, b) in spans], pa.int32()),

@@ -125,7 +125,7 @@ class Rows:
         """All of it."""
         if self._there is None:
             self._table = self._read(None)
-            self._columns, self._last = {}, None
+            self._columns = {}
         return self._table
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -161,47 +161,44 @@ class Rows:
             yield from file.iter_batches(size, columns=list(names))
 
     def row(self, at: int) -> dict[str, Any]:
-        """One row; of files, only its row group is read."""
+        """One row."""
         return dict(self.take([at]).to_pylist()[0])
 
     def take(self, at: Sequence[int] | NDArray[np.int64], names: Sequence[str] | None = None) -> pa.Table:
-        """Some rows in this order, and of them some columns; of files, only their row groups are read."""
+        """Some rows in this order, and of them some columns; of large files, only their row groups are read."""
         import pyarrow as pa
 
+        if self._there is None and not self.large:
+            self._table = self._read(None)
         # Block by block: pyarrow joins a whole column of many chunks to take a hundred rows of it.
-        at, starts = np.asarray(at, dtype=np.int64), self._starts
+        at, (starts, load) = np.asarray(at, dtype=np.int64), self._blocks
         block = np.searchsorted(starts, at, side="right") - 1
         order = np.argsort(block, kind="stable")
         cuts = np.flatnonzero(np.diff(block[order])) + 1
         found = []
         for places in np.split(order, cuts) if len(at) else ():
             number = int(block[places[0]])
-            whole = self._block(number) if names is None else self._block(number).select(names)
+            whole = load(number) if names is None else load(number).select(names)
             found.append(whole.take(pa.array(at[places] - starts[number])))
         schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
         table = pa.Table.from_batches(found, schema)
         return table if (np.diff(order) > 0).all() else table.combine_chunks().take(np.argsort(order))
 
     @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """First row of each block: a row group of a file, or a chunk of the table."""
+    def _blocks(self) -> tuple[NDArray[np.int64], Callable[[int], pa.RecordBatch]]:
+        """First row of each block, and what gives a block: a chunk of the table, or a row group of a file."""
         if self._there is not None:
-            counts = [batch.num_rows for batch in self._batches]
+            batches = self._there.to_batches()
+            counts, block = [batch.num_rows for batch in batches], batches.__getitem__
         else:
-            counts = [file.metadata.row_group(n).num_rows for file, n in self._groups]
-        return np.cumsum([0, *counts[:-1]], dtype=np.int64)
-
-    @cached_property
-    def _batches(self) -> list[pa.RecordBatch]:
-        return list(self.table.to_batches())
+            counts, block = [file.metadata.row_group(n).num_rows for file, n in self._groups], self._row_group
+        return np.cumsum([0, *counts[:-1]], dtype=np.int64), block
 
     @cached_property
     def _groups(self) -> list[tuple[pq.ParquetFile, int]]:
         return [(file, number) for file in self._files for number in range(file.num_row_groups)]
 
-    def _block(self, number: int) -> pa.RecordBatch:
-        if self._table is not None:
-            return self._batches[number]
+    def _row_group(self, number: int) -> pa.RecordBatch:
         if self._last is None or self._last[0] != number:
             file, group = self._groups[number]
             table = file.read_row_group(group).cast(self.schema).combine_chunks()
@@ -237,11 +234,12 @@ class Embedding:
         return sidestore.part(f"vectors-{self.rows.key}", self._contents) if self.rows.large else None
 
     def _contents(self) -> dict[str, sidestore.Content]:
+        return {"vectors": self._chunks(), "spans": self._spans(None)}
+
+    def _chunks(self) -> sidestore.Chunks:
         parts = (self._shaped(batch["vector"]) for batch in self.rows.batches(["vector"], size=BLOCK))
         half = self.rows.schema.field("vector").type.value_type.bit_width == HALF
-        kind = np.float16 if half else np.float32
-        vectors = sidestore.Chunks((len(self.rows), self.card.dimension), kind, parts)
-        return {"vectors": vectors, "spans": self._spans(None)}
+        return sidestore.Chunks((len(self.rows), self.card.dimension), np.float16 if half else np.float32, parts)
 
     def _shaped(self, column: pa.Array) -> NDArray[Any]:
         return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, self.card.dimension)
@@ -251,7 +249,7 @@ class Embedding:
         """The vectors, float32 or float16, shape (passages, dimension); of a large release they stay on the disk."""
         if self._kept is not None:
             return cast("NDArray[Any]", self._kept["vectors"])
-        return self._shaped(self.rows.column("vector").combine_chunks())
+        return self._chunks().whole()
 
     def spans(self, at: NDArray[np.int64]) -> NDArray[np.int32]:
         """Where passages start and end in their backstories, in characters, shape (passages, 2)."""
@@ -348,7 +346,7 @@ class Release:
         if min_prob is None:
             return cast("NDArray[np.uint64]", np.bitwise_or.reduce(self._levels["bits"][at]))
         probs = self.probs(trait)
-        return reaching(self._annotated["steps"][at], lambda rows: probs[rows][:, levels].sum(axis=1), min_prob)
+        return reaching(self._annotated["steps"][at], lambda rows: _mass(probs, rows, levels), min_prob)
 
     def _first_level(self, trait: str) -> int:
         """Position of the first level of a trait among the levels of all traits."""
@@ -376,9 +374,8 @@ class Release:
         return {ANNOTATIONS: self.annotations, **{f"{EMBEDDINGS}/{s}": e.rows for s, e in self.embeddings.items()}}
 
     def _owners(self, config: str) -> NDArray[np.int64]:
-        import pyarrow as pa
-
-        ids = pa.array(self.ids, pa.string())
+        self.check_ids()
+        ids = self.personas.column("persona_id").combine_chunks()
         batches = self._configs[config].batches(["persona_id"], size=MANY)
         found = [positions(batch["persona_id"], ids, np.int64) for batch in batches]
         owners = np.concatenate([np.zeros(0, dtype=np.int64), *found])
@@ -418,6 +415,11 @@ class Release:
             at += len(batch)
         steps = [np.zeros((0, len(self.personas)), dtype=np.uint8), *map(rounded, tables.values())]
         return {"steps": np.concatenate(steps), **{f"probs{self._first_level(n)}": t for n, t in tables.items()}}
+
+
+def _mass(probs: NDArray[np.float32], rows: NDArray[np.int64], levels: Sequence[int]) -> NDArray[np.float32]:
+    """Summed probability of some levels."""
+    return np.asarray(sum(probs[rows, level] for level in levels))
 
 
 def _fill(

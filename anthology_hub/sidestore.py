@@ -45,6 +45,14 @@ class Chunks:
     dtype: Any
     parts: Iterable[NDArray[Any]]
 
+    def whole(self) -> NDArray[Any]:
+        """Return the array in memory."""
+        array, at = np.empty(self.shape, self.dtype), 0
+        for chunk in self.parts:
+            array[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        return array
+
 
 Content: TypeAlias = "NDArray[Any] | Chunks | pa.RecordBatchReader"
 
