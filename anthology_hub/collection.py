@@ -526,7 +526,7 @@ class Anthology:
         probs = {name: self.distribution(name) for name in traits_in(wanted)}
         # As inclusion probabilities cannot be above 1, weights cannot be above len / n times their mean.
         raking = rake(probs, wanted, bounds=(0.0, len(self) / n))
-        tied = np.argsort([derive_seed(seed, persona_id, "sample") for persona_id in self.ids], kind="stable")
+        tied = self._shuffled(derive_seed(seed, "sample"))
         # People in line by their likeliest levels: no draw then has many more of a kind than expected.
         alike = [np.nan_to_num(table, nan=-1).argmax(axis=1)[tied] for table in probs.values()]
         at = draw(inclusion(raking.weights, n), tied[np.lexsort(alike)], seed=seed)
@@ -535,6 +535,13 @@ class Anthology:
         if found.representation.unmet:
             warnings.warn(f"{found.representation.told} among {len(self)} personas", AnthologyWarning, stacklevel=3)
         return found
+
+    def _shuffled(self, seed: int) -> NDArray[np.int64]:
+        """Positions of this view in a random order that its own order has no part in."""
+        import pyarrow.compute as pc
+
+        by_id = pc.sort_indices(self._ids).to_numpy().astype(np.int64)
+        return np.asarray(by_id[np.random.default_rng(seed).permutation(len(self))])
 
     # -- saving ------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ PERSONAS, ANNOTATIONS, EMBEDDINGS, PARQUET = "personas", "annotations", "embeddi
 VERSION = hub.VERSION
 FACTS = ("n_words", "quality_flags", "source", "generator")
 """Columns of the personas that the card counts."""
+COUNTED = ("persona_id", "trait", "levels", "probs", "method", "annotator", "evidence")
+"""Columns of the annotations that it counts."""
 ROW_GROUP = 2 * 2**20
 """Bytes of a parquet row group, about: what has to be read for one row, and what a viewer fetches."""
 FEWEST_ROWS = 1_000
@@ -137,10 +139,8 @@ class Rows:
         return self._columns[name]
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Some columns; the others are not read."""
-        import pyarrow as pa
-
-        return pa.table({name: self.column(name) for name in names})
+        """Some columns; the others are not read, and of files nothing is kept."""
+        return self._read(list(names)) if self._there is None else self._there.select(names)
 
     @property
     def names(self) -> list[str]:
@@ -212,9 +212,9 @@ class Rows:
             table = pa.concat_tables(file.read(columns) for file in self._files)
         except pa.ArrowException as error:
             raise DataError(f"the parquet files of this collection cannot be read: {error}") from error
-        if columns and table.column_names != columns:
-            raise DataError(f"the parquet files of this collection have no column {columns[0]!r}: get a fresh copy")
-        return table.cast(_as_made(table.schema))
+        if missing := [name for name in columns or () if name not in table.column_names]:
+            raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
+        return table.cast(_as_made(table.schema)).select(columns or table.column_names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -741,7 +741,7 @@ def _swap(work: Path, target: Path) -> None:
 def _card(release: Release) -> str:
     facts = collection_facts(
         release.personas.columns(FACTS),
-        release.annotations.table,
+        release.annotations.columns(COUNTED),
         name=release.name,
         release=release.version,
         licence=release.licence,
