@@ -347,12 +347,18 @@ class Anthology:
 
     def annotations_of(self, persona_id: str) -> list[dict[str, Any]]:
         """Return the annotations of one persona: trait, levels, probs, method, evidence ..."""
-        found = positions(self._store.personas.column("persona_id"), [persona_id]) == 0
-        return self._annotations_of(Selection(len(found), rows=np.flatnonzero(found)))
+        import pyarrow.compute as pc
+
+        row = pc.index(self._store.personas.column("persona_id"), persona_id).as_py()
+        return self._annotations_of(self._all.take([row] if row >= 0 else []))
 
     def annotations(self) -> list[dict[str, Any]]:
         """Return the annotations of all personas of this view, in its order; see `annotations_of`."""
         return self._annotations_of(self._chosen)
+
+    @property
+    def _all(self) -> Selection:
+        return Selection(len(self._store.personas))
 
     def _annotations_of(self, chosen: Selection) -> list[dict[str, Any]]:
         return list(_owned(self._store.annotations, self._store.owners(ANNOTATIONS), chosen).to_pylist())
@@ -743,8 +749,8 @@ def _places(ids: pa.Array | pa.ChunkedArray, store: Release) -> NDArray[np.int64
 def _owned(rows: Rows, owners: NDArray[np.int64], chosen: Selection) -> pa.Table:
     """The rows of some personas, in the order of the personas."""
     ranks = chosen.ranks[owners]
-    order = np.argsort(ranks, kind="stable")
-    return rows.take(order[np.searchsorted(ranks, 0, sorter=order) :])
+    found = np.flatnonzero(ranks >= 0)
+    return rows.take(found[np.argsort(ranks[found], kind="stable")])
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------

@@ -364,23 +364,18 @@ class Release:
         Raises:
             DataError: If a row is of nobody here.
         """
-        rows = self._configs[config]
-        return self._part(config.replace("/", "-"), lambda: {"owners": self._owners(config)}, self.personas, rows)[
-            "owners"
-        ]
+        rows = self.annotations if config == ANNOTATIONS else self.embeddings[Path(config).name].rows
+        kind = config.replace("/", "-")
+        return self._part(kind, lambda: {"owners": self._owners(rows, config)}, self.personas, rows)["owners"]
 
-    @property
-    def _configs(self) -> dict[str, Rows]:
-        return {ANNOTATIONS: self.annotations, **{f"{EMBEDDINGS}/{s}": e.rows for s, e in self.embeddings.items()}}
-
-    def _owners(self, config: str) -> NDArray[np.int64]:
+    def _owners(self, rows: Rows, config: str) -> NDArray[np.int64]:
         self.check_ids()
         ids = self.personas.column("persona_id").combine_chunks()
-        batches = self._configs[config].batches(["persona_id"], size=MANY)
+        batches = rows.batches(["persona_id"], size=MANY)
         found = [positions(batch["persona_id"], ids, np.int64) for batch in batches]
         owners = np.concatenate([np.zeros(0, dtype=np.int64), *found])
         if (owners == MISSING).any():
-            strange = self._configs[config].row(int(np.argmax(owners == MISSING)))["persona_id"]
+            strange = rows.row(int(np.argmax(owners == MISSING)))["persona_id"]
             raise DataError(
                 f"{config} has a row of the persona {strange}, which the collection does not hold: leave out"
             )
