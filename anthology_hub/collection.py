@@ -23,8 +23,8 @@ from anthology_hub import hub
 from anthology_hub.bitmaps import Selection
 from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
+from anthology_hub.encoding import ENCODER, Encoder, EncoderCard
 from anthology_hub.errors import AnthologyWarning, DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.index import ENCODER, Encoder, EncoderCard
 from anthology_hub.prompts import derive_seed
 from anthology_hub.release import (
     ANNOTATIONS,

@@ -22,8 +22,9 @@ import numpy as np
 from anthology_hub import hub, sidestore
 from anthology_hub.bitmaps import pack, reaching, rounded
 from anthology_hub.cards import CardText, collection_card, collection_facts
+from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
-from anthology_hub.index import EncoderCard, Index
+from anthology_hub.index import Index
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, SMALLEST_CELL, Codebook, Persona, digest, read_json
 from anthology_hub.weights import cache_dir
 

@@ -17,8 +17,8 @@ import pytest
 
 from anthology_hub import collection, release, weights
 from anthology_hub.collection import Anthology
+from anthology_hub.encoding import Encoder
 from anthology_hub.errors import AnthologyError, DataError, EmptyError, IntegrityError, OptionError, UnknownNameError
-from anthology_hub.index import Encoder
 from anthology_hub.schema import DATA, Codebook, Persona
 
 PASSAGES = "embeddings/all-MiniLM-L6-v2/train-00000-of-00001.parquet"
