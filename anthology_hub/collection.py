@@ -452,7 +452,8 @@ class Anthology:
         """Return the `k` personas of this view whose backstories come nearest to a text in meaning, nearest first.
 
         A persona's score is the cosine similarity of its best passage, which is kept as evidence in `Persona.passage`.
-        Exact over this view. If fewer than `k` are left, all are returned and `shortfall` says how many are missing.
+        Exact over this view up to some ten thousand passages; beyond, as complete as the index in the manifest says. If
+        fewer than `k` are left, all are returned and `shortfall` says how many are missing.
 
         Args:
             text: What to look for, in words.
@@ -477,14 +478,10 @@ class Anthology:
                 f"the vectors were made by {embedding.card}, not by {encoder.card}: embed the collection again"
             )
         owners = self._store.owners(f"{EMBEDDINGS}/{slug}")
-        most = int(np.bincount(owners).max())
-        among = self._chosen.mask[owners]
-        # With at most `most` passages each, the best k * most passages hold the best k personas.
-        hits = embedding.index.search(encoder.encode([text])[0], k * most, among=among)
-        _, first = np.unique(owners[hits.rows], return_index=True)
-        best = np.sort(first)[:k]
-        found = self._view(owners[hits.rows[best]], hits.scores[best].astype(np.float64))
-        spans = embedding.spans(hits.rows[best]).tolist()
+        among = self._chosen.mask[owners] if len(self) < len(self._store.personas) else None
+        hits = embedding.index.best_of(encoder.encode([text])[0], k, owners=owners, among=among)
+        found = self._view(owners[hits.rows], hits.scores.astype(np.float64))
+        spans = embedding.spans(hits.rows).tolist()
         found._passages = dict(zip(found._rows.tolist(), spans, strict=True))
         found.shortfall = k - len(found)
         return found

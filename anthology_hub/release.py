@@ -24,7 +24,7 @@ from anthology_hub.bitmaps import pack, reaching, rounded
 from anthology_hub.cards import CardText, collection_card, collection_facts
 from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
-from anthology_hub.index import Index
+from anthology_hub.index import Index, IndexFacts
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, SMALLEST_CELL, Codebook, Persona, digest, read_json
 from anthology_hub.weights import cache_dir
 
@@ -227,8 +227,8 @@ class Embedding:
     """persona_id, passage, start, end, vector."""
     index_file: Callable[[], Path | None] = lambda: None
     """Gives the FAISS file of the same vectors that the manifest vouches for, if there is one."""
-    index_faiss: str = ""
-    """Version of faiss that wrote that file."""
+    index_facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest tells of that file."""
 
     @cached_property
     def _kept(self) -> Mapping[str, Any] | None:
@@ -263,14 +263,20 @@ class Embedding:
     @cached_property
     def index(self) -> Index:
         """The searchable index."""
-        return Index(self.vectors, file=self.index_file())
+        # Releases of before indexes had facts tell the factory alone.
+        facts = IndexFacts.from_dict(dict(self.index_facts)) if "rows" in self.index_facts else None
+        return Index(self.vectors, file=self.index_file(), facts=facts)
 
-    def write_index(self, path: Path) -> None:
-        """Write the FAISS file; one that is on the disk already is copied as it is."""
+    def write_index(self, folder: Path) -> tuple[Path, Mapping[str, Any]]:
+        """Write the FAISS file and return it with what a manifest tells of it; one that is there is copied as it is."""
+        folder.mkdir(parents=True)
         if there := self.index_file():
-            shutil.copyfile(there, path)
-        else:
-            self.index.write(path)
+            shutil.copyfile(there, folder / there.name)
+            return folder / there.name, self.index_facts
+        built = Index.build(self.vectors)
+        file = folder / ("flat.faiss" if built.facts.factory == "Flat" else "lists.faiss")
+        built.write(file)
+        return file, built.facts.to_dict()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -508,7 +514,7 @@ def _embedding(files: _Files, slug: str) -> Embedding:
         card=EncoderCard(**files.manifest["embeddings"][slug]),
         rows=files.rows(f"{EMBEDDINGS}/{slug}"),
         index_file=lambda: files.paths(index["file"])[0] if index else None,
-        index_faiss=str(index.get("faiss", "")) if index else "",
+        index_facts={name: told for name, told in index.items() if name != "file"} if index else {},
     )
 
 
@@ -656,8 +662,6 @@ def validate(release: Release, *, smallest_cell: int = SMALLEST_CELL) -> None:
 
 
 def _write(release: Release, folder: Path) -> None:
-    import faiss
-
     release.personas.write(folder / PERSONAS / PARQUET)
     release.annotations.write(folder / ANNOTATIONS / PARQUET)
     rows = {PERSONAS: len(release.personas), ANNOTATIONS: len(release.annotations)}
@@ -665,10 +669,8 @@ def _write(release: Release, folder: Path) -> None:
     for slug, embedding in release.embeddings.items():
         embedding.rows.write(folder / EMBEDDINGS / slug / PARQUET)
         rows[f"embeddings-{slug}"] = len(embedding.rows)
-        file = f"index/{slug}/flat.faiss"
-        (folder / file).parent.mkdir(parents=True)
-        embedding.write_index(folder / file)
-        indexes[slug] = {"file": file, "factory": "Flat", "faiss": embedding.index_faiss or faiss.__version__}
+        file, facts = embedding.write_index(folder / "index" / slug)
+        indexes[slug] = {"file": file.relative_to(folder).as_posix(), **facts}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
     _write_text(folder / CARD, _card(release))
     if changelog := release.changelog():

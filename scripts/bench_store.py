@@ -40,7 +40,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anthology_hub import Anthology
-from anthology_hub.index import ENCODER, EncoderCard
+from anthology_hub.encoding import ENCODER, EncoderCard
 from anthology_hub.release import Embedding, Release, Rows, save_release
 from anthology_hub.schema import Codebook, Persona
 
