@@ -34,7 +34,7 @@ _HOMES = {
     "Anthology": "collection",
     "CardText": "cards",
     "import_pool": "pools",
-    "Encoder": "index",
+    "Encoder": "encoding",
     "SimulateOptions": "simulation",
     "simulate": "simulation",
     "load_run": "simulation",
@@ -139,12 +139,12 @@ if TYPE_CHECKING:
     from anthology_hub.comparison import compare
     from anthology_hub.crosswalks import Crosswalk, target_of
     from anthology_hub.diagnostics import diagnose
+    from anthology_hub.encoding import Encoder
     from anthology_hub.errors import AnthologyError
     from anthology_hub.evaluation import EvaluateOptions, evaluate
     from anthology_hub.free_answers import agreement, code_answers
     from anthology_hub.generation import Generation, generate
     from anthology_hub.humans import Respondents
-    from anthology_hub.index import Encoder
     from anthology_hub.interviews import Interview, interview
     from anthology_hub.leaderboard import compact, publish, read_board, read_results
     from anthology_hub.margins import Margins

@@ -46,7 +46,7 @@ LICENCES = frozenset(_NAMES.split())
 
 
 class EncoderFacts(Protocol):
-    """What a card tells of an encoder; `index.EncoderCard` is one."""
+    """What a card tells of an encoder; `encoding.EncoderCard` is one."""
 
     @property
     def model(self) -> str:

@@ -20,22 +20,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub import hub
+from anthology_hub.bitmaps import Selection
 from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
+from anthology_hub.encoding import ENCODER, Encoder, EncoderCard
 from anthology_hub.errors import AnthologyWarning, DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.index import ENCODER, Encoder, EncoderCard
 from anthology_hub.prompts import derive_seed
 from anthology_hub.release import (
+    ANNOTATIONS,
+    EMBEDDINGS,
     MANIFEST,
     VERSION,
     Embedding,
     Release,
     Rows,
+    positions,
     read_release,
     save_release,
     validate,
 )
-from anthology_hub.schema import DATA, SMALLEST_CELL, Codebook, Persona, Trait
+from anthology_hub.schema import DATA, MISSING, SMALLEST_CELL, Codebook, Persona, Trait
 from anthology_hub.weighting import (
     Representation,
     Target,
@@ -59,6 +63,8 @@ GENERATION = "generation"
 """Column of personas that were generated here: how, as JSON. Collections without such personas do not have it."""
 BATCH = 10_000
 """Records that are made into rows of a table at once."""
+FETCHED = 100
+"""Personas that are fetched at once where all are asked for, one after the other."""
 ROUNDING = 1e-4
 """How far probabilities may be from a sum of 1."""
 CONFIDENCE = 0.5
@@ -75,9 +81,12 @@ class Anthology:
         (3, 'South', True)
     """
 
-    def __init__(self, store: Release, rows: NDArray[np.int64], scores: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self, store: Release, rows: Selection | NDArray[np.int64], scores: NDArray[np.float64] | None = None
+    ) -> None:
         """Not for users: see `load` and `from_records`."""
-        self._store, self._rows, self._scores = store, rows, scores
+        self._chosen = rows if isinstance(rows, Selection) else Selection(len(store.personas), rows=rows)
+        self._store, self._scores = store, scores
         self._passages: dict[int, tuple[int, int]] = {}
         self.shortfall = 0
         """How many personas a search was asked for beyond those that were left."""
@@ -150,17 +159,24 @@ class Anthology:
         self._store.download()
         return self
 
-    def embed(self, encoder: Encoder | None = None, *, progress: bool = False) -> Anthology:
-        """Return the collection with passage vectors of an encoder; nothing that has them already is computed again."""
+    def embed(
+        self, encoder: Encoder | None = None, *, known: Sequence[Anthology] = (), progress: bool = False
+    ) -> Anthology:
+        """Return the collection with passage vectors of an encoder; no text that has them already is read again.
+
+        Args:
+            encoder: What makes the vectors; all-MiniLM-L6-v2, if not given.
+            known: Collections whose vectors of the same encoder hold for the texts that they share with this one.
+            progress: Whether to show a bar.
+        """
         encoder = encoder or Encoder()
         # It names a folder, a config and a glob: the name of a user's own folder may hold anything.
         slug = re.sub(r"[^\w.-]+", "-", encoder.card.model.rpartition("/")[2])
-        known = self._store.embeddings.get(slug)
-        if known is not None and known.card == encoder.card:
+        if slug in self._store.embeddings and self._store.embeddings[slug].card == encoder.card:
             return self
-        table = _embed(self._store, encoder, progress=progress)
+        table = _embed(self._store, encoder, [people._store for people in (self, *known)], progress=progress)
         embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
-        return self._view(self._rows, self._scores, store=replace(self._store, embeddings=embeddings))
+        return self._view(self._chosen, self._scores, store=replace(self._store, embeddings=embeddings))
 
     def with_annotations(self, rows: Iterable[Mapping[str, Any]], traits: Sequence[Trait]) -> Anthology:
         """Return the same personas with these annotations of some traits in place of those they had; others stay.
@@ -195,9 +211,9 @@ class Anthology:
         """
         for slug, embedding in self._store.embeddings.items():
             if embedding.card == card:
-                owners = self._store.owners(slug)
-                kept = np.isin(owners, self._rows)
-                return embedding.vectors[kept], owners[kept]
+                owners = self._store.owners(f"{EMBEDDINGS}/{slug}")
+                kept = self._chosen.mask[owners]
+                return embedding.vectors[kept].astype(np.float32, copy=False), owners[kept]
         raise DataError(f"the collection {self._store.name!r} has no vectors of {card.model}: call embed() first")
 
     def extended(self, added: Anthology, *, release: str | None = None, encoder: Encoder | None = None) -> Anthology:
@@ -229,14 +245,14 @@ class Anthology:
                 f"{new.name!r} has the traits {', '.join(traits[1])}, {old.name!r} has {', '.join(traits[0])}, or "
                 "levels differ: make the new personas with the codebook of the collection"
             )
-        known = set(old.ids)
-        fresh = [at for at, persona_id in enumerate(added.ids) if persona_id not in known]
-        if not fresh:
+        fresh = np.flatnonzero(_places(added._ids, old) == MISSING)
+        if not len(fresh):
             raise EmptyError(f"all {len(added)} personas of {new.name!r} are in {old.name!r} already: nothing to add")
-        more = added._view(added._rows[fresh], None)
-        for embedding in old.embeddings.values():
-            same = encoder is not None and encoder.card == embedding.card
-            more = more.embed(encoder if same else _open_encoder(embedding.card.model))
+        more = _of(added._view(added._chosen.take(fresh), None)._edition())
+        for slug, embedding in old.embeddings.items():
+            if slug not in more._store.embeddings or more._store.embeddings[slug].card != embedding.card:
+                same = encoder is not None and encoder.card == embedding.card
+                more = more.embed(encoder if same else _open_encoder(embedding.card.model))
         store = _joined(old, more._edition())
         changes = compare(old, store)
         version = release or changes.next_version
@@ -247,27 +263,44 @@ class Anthology:
     # -- what it is --------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._chosen)
 
     def __repr__(self) -> str:
         short = f", {self.shortfall} fewer than asked" if self.shortfall else ""
         return f"<Anthology {self.identity}: {len(self)} of {len(self._store.personas)} personas{short}>"
 
     def __iter__(self) -> Iterator[Persona]:
-        return (self[at] for at in range(len(self)))
+        return chain.from_iterable(
+            self._personas(range(len(self))[at : at + FETCHED]) for at in range(0, len(self), FETCHED)
+        )
 
     def __getitem__(self, at: int) -> Persona:
         """Return the persona at a position of this view."""
-        row = int(self._rows[at])
-        values = self._store.personas.row(row)
-        span = self._passages.get(row)
-        return Persona(
-            persona_id=values["persona_id"],
-            backstory=values["backstory"],
-            traits={trait.name: values[trait.name] for trait in self.codebook.traits},
-            score=None if self._scores is None else float(self._scores[at]),
-            passage=None if span is None else values["backstory"][span[0] : span[1]],
-        )
+        return self._personas([range(len(self))[at]])[0]
+
+    def _personas(self, at: Sequence[int]) -> list[Persona]:
+        """The personas at some positions of this view."""
+        names = [trait.name for trait in self.codebook.traits]
+        rows = self._rows[at]
+        table = self._store.personas.take(rows, ["persona_id", "backstory", *names])
+        ids, texts, *levels = (column.to_pylist() for column in table.columns)
+        scores = [None] * len(rows) if self._scores is None else self._scores[at].tolist()
+        spans = map(self._passages.get, rows.tolist())
+        traits = zip(*levels, strict=True) if names else [()] * len(rows)
+        return [
+            Persona(
+                persona_id=persona_id,
+                backstory=text,
+                traits=dict(zip(names, values, strict=True)),
+                score=score,
+                passage=span and text[span[0] : span[1]],
+            )
+            for persona_id, text, values, score, span in zip(ids, texts, traits, scores, spans, strict=True)
+        ]
+
+    @property
+    def _rows(self) -> NDArray[np.int64]:
+        return self._chosen.rows
 
     @property
     def codebook(self) -> Codebook:
@@ -287,7 +320,11 @@ class Anthology:
     @property
     def ids(self) -> list[str]:
         """Persona ids, in the order of this view."""
-        return [self._store.ids[row] for row in self._rows]
+        return list(self._ids.to_pylist())
+
+    @property
+    def _ids(self) -> pa.Array:
+        return self._store.ids_at(self._rows)
 
     @property
     def scores(self) -> NDArray[np.float64] | None:
@@ -300,7 +337,9 @@ class Anthology:
         Raises:
             DataError: If none or several fit.
         """
-        found = [at for at, known in enumerate(self.ids) if known.startswith(persona_id)]
+        import pyarrow.compute as pc
+
+        found = pc.indices_nonzero(pc.starts_with(self._ids, persona_id)).to_pylist()
         if len(found) != 1:
             hint = "give more digits" if found else "ids of this view are in `ids`"
             raise DataError(f"{len(found)} personas have an id that begins with {persona_id!r}: {hint}")
@@ -308,18 +347,27 @@ class Anthology:
 
     def annotations_of(self, persona_id: str) -> list[dict[str, Any]]:
         """Return the annotations of one persona: trait, levels, probs, method, evidence ..."""
-        return self._store.annotations.where("persona_id", persona_id)
+        import pyarrow.compute as pc
+
+        row = pc.index(self._store.personas.column("persona_id"), persona_id).as_py()
+        return self._annotations_of(self._all.take([row] if row >= 0 else []))
 
     def annotations(self) -> list[dict[str, Any]]:
         """Return the annotations of all personas of this view, in its order; see `annotations_of`."""
-        position = {persona_id: at for at, persona_id in enumerate(self.ids)}
-        return list(_reorder(self._store.annotations.table, position).to_pylist())
+        return self._annotations_of(self._chosen)
+
+    @property
+    def _all(self) -> Selection:
+        return Selection(len(self._store.personas))
+
+    def _annotations_of(self, chosen: Selection) -> list[dict[str, Any]]:
+        return list(_owned(self._store.annotations, self._store.owners(ANNOTATIONS), chosen).to_pylist())
 
     def to_dataset(self) -> Dataset:
         """Return the personas of this view as a `datasets.Dataset`."""
         from datasets import Dataset
 
-        return Dataset(self._store.personas.table.take(self._rows))
+        return Dataset(self._store.personas.take(self._rows))
 
     def distribution(self, trait: str) -> NDArray[np.float32]:
         """Return the probability of each level, shape (personas, levels); NaN where there is no annotation.
@@ -365,18 +413,21 @@ class Anthology:
         """
         if min_prob is not None and not 0 < min_prob <= 1:
             raise OptionError(f"min_prob must be above 0 and at most 1, got {min_prob}")
-        masks = {}
-        for trait, wanted in traits.items():
-            levels = [self.codebook.trait(trait).code(level) for level in _listed(wanted)]
-            if min_prob is None:
-                masks[trait] = np.isin(self._store.codes(trait), levels)[self._rows]
-            else:
-                masks[trait] = np.nan_to_num(self.distribution(trait)[:, levels].sum(axis=1)) >= min_prob - 1e-6
-        keep = np.logical_and.reduce([np.ones(len(self), dtype=bool), *masks.values()])
-        if not keep.any():
-            alone = ", ".join(f"{trait}={traits[trait]!r}: {int(mask.sum())}" for trait, mask in masks.items())
+        found = {trait: self._store.having(trait, self._codes(trait, wanted), min_prob=min_prob)
+                 for trait, wanted in traits.items()}  # fmt: skip
+        kept, scores = self._chosen, self._scores
+        for words in found.values():
+            scores = None if scores is None else scores[kept.holds(words)]
+            kept = kept.keep(words)
+        if not len(kept):
+            alone = ", ".join(f"{trait}={traits[trait]!r}: {len(self._chosen.keep(w))}" for trait, w in found.items())
             raise EmptyError(f"none of {len(self)} personas fits all conditions; alone fit {alone}: drop or widen one")
-        return self._view(self._rows[keep], None if self._scores is None else self._scores[keep])
+        return self._view(kept, scores)
+
+    def _codes(self, trait: str, levels: str | Sequence[str]) -> list[int]:
+        """Positions of some levels, each once."""
+        known = self.codebook.trait(trait)
+        return [known.code(level) for level in dict.fromkeys([levels] if isinstance(levels, str) else levels)]
 
     def score(self, **traits: str | Sequence[str]) -> Anthology:
         """Return the personas ordered by how probably they have the given levels, most probable first.
@@ -391,17 +442,18 @@ class Anthology:
         """
         total = np.ones(len(self))
         for trait, wanted in traits.items():
-            codes = [self.codebook.trait(trait).code(level) for level in _listed(wanted)]
-            probs = self.distribution(trait)
-            total *= np.where(np.isnan(probs), 1 / probs.shape[1], probs)[:, codes].sum(axis=1)
+            codes, probs = self._codes(trait, wanted), self._store.probs(trait)
+            mass = np.sum([probs[self._rows, code] for code in codes], axis=0)
+            total *= np.where(np.isnan(mass), len(codes) / probs.shape[1], mass)
         order = np.argsort(-total, kind="stable")
-        return self._view(self._rows[order], total[order])
+        return self._view(self._chosen.take(order), total[order])
 
     def search(self, text: str, k: int = 10, *, encoder: Encoder | None = None) -> Anthology:
         """Return the `k` personas of this view whose backstories come nearest to a text in meaning, nearest first.
 
         A persona's score is the cosine similarity of its best passage, which is kept as evidence in `Persona.passage`.
-        Exact over this view. If fewer than `k` are left, all are returned and `shortfall` says how many are missing.
+        Exact over this view up to some ten thousand passages; beyond, as complete as the index in the manifest says. If
+        fewer than `k` are left, all are returned and `shortfall` says how many are missing.
 
         Args:
             text: What to look for, in words.
@@ -425,16 +477,12 @@ class Anthology:
             raise OptionError(
                 f"the vectors were made by {embedding.card}, not by {encoder.card}: embed the collection again"
             )
-        owners = self._store.owners(slug)
-        most = int(np.bincount(owners).max())
-        among = np.isin(owners, self._rows)
-        # With at most `most` passages each, the best k * most passages hold the best k personas.
-        hits = embedding.index.search(encoder.encode([text])[0], k * most, among=among)
-        _, first = np.unique(owners[hits.rows], return_index=True)
-        best = np.sort(first)[:k]
-        found = self._view(owners[hits.rows[best]], hits.scores[best].astype(np.float64))
-        spans = (embedding.rows.column(name).take(hits.rows[best]).to_pylist() for name in ("start", "end"))
-        found._passages = dict(zip(found._rows.tolist(), zip(*spans, strict=True), strict=True))
+        owners = self._store.owners(f"{EMBEDDINGS}/{slug}")
+        among = self._chosen.mask[owners] if len(self) < len(self._store.personas) else None
+        hits = embedding.index.best_of(encoder.encode([text])[0], k, owners=owners, among=among)
+        found = self._view(owners[hits.rows], hits.scores.astype(np.float64))
+        spans = embedding.spans(hits.rows).tolist()
+        found._passages = dict(zip(found._rows.tolist(), spans, strict=True))
         found.shortfall = k - len(found)
         return found
 
@@ -474,22 +522,29 @@ class Anthology:
         if target is not None:
             return self._sample_for(n, target, seed=seed)
         at = np.sort(np.random.default_rng(seed).permutation(len(self))[:n])
-        return self._view(self._rows[at], None if self._scores is None else self._scores[at])
+        return self._view(self._chosen.take(at), None if self._scores is None else self._scores[at])
 
     def _sample_for(self, n: int, target: Target | str, *, seed: int) -> Anthology:
         wanted = target_shares(_target(target, self.codebook), self.codebook)
         probs = {name: self.distribution(name) for name in traits_in(wanted)}
         # As inclusion probabilities cannot be above 1, weights cannot be above len / n times their mean.
         raking = rake(probs, wanted, bounds=(0.0, len(self) / n))
-        tied = np.argsort([derive_seed(seed, persona_id, "sample") for persona_id in self.ids], kind="stable")
+        tied = self._shuffled(derive_seed(seed, "sample"))
         # People in line by their likeliest levels: no draw then has many more of a kind than expected.
         alike = [np.nan_to_num(table, nan=-1).argmax(axis=1)[tied] for table in probs.values()]
         at = draw(inclusion(raking.weights, n), tied[np.lexsort(alike)], seed=seed)
-        found = self._view(self._rows[at], None if self._scores is None else self._scores[at])
+        found = self._view(self._chosen.take(at), None if self._scores is None else self._scores[at])
         found.representation = representation(raking, wanted, {t: p[at] for t, p in probs.items()}, self.codebook)
         if found.representation.unmet:
             warnings.warn(f"{found.representation.told} among {len(self)} personas", AnthologyWarning, stacklevel=3)
         return found
+
+    def _shuffled(self, seed: int) -> NDArray[np.int64]:
+        """Positions of this view in a random order that its own order has no part in."""
+        import pyarrow.compute as pc
+
+        by_id = pc.sort_indices(self._ids).to_numpy().astype(np.int64)
+        return np.asarray(by_id[np.random.default_rng(seed).permutation(len(self))])
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
@@ -585,7 +640,11 @@ class Anthology:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _view(
-        self, rows: NDArray[np.int64], scores: NDArray[np.float64] | None, *, store: Release | None = None
+        self,
+        rows: Selection | NDArray[np.int64],
+        scores: NDArray[np.float64] | None,
+        *,
+        store: Release | None = None,
     ) -> Anthology:
         view = Anthology(store or self._store, rows, scores)
         view._passages = self._passages
@@ -605,19 +664,18 @@ class Anthology:
         told = store.changelog() if changelog is None else changelog
         text = store.text if card is None else CardText(body=card) if isinstance(card, str) else card
         store = replace(store, version=store.version if version is None else version, text=text, changelog=lambda: told)
-        if len(self) == len(store.personas) and (self._rows == np.arange(len(self))).all():
+        if self._chosen.is_all:
             return store
-        position = {store.ids[row]: at for at, row in enumerate(self._rows)}
         embeddings = {
-            slug: Embedding(card=e.card, rows=Rows(_reorder(e.rows.table, position)))
+            slug: Embedding(card=e.card, rows=Rows(_owned(e.rows, store.owners(f"{EMBEDDINGS}/{slug}"), self._chosen)))
             for slug, e in store.embeddings.items()
         }
         whole = f"{len(self)} of the {len(store.personas)} personas of {self.identity}"
         return replace(
             store,
             text=replace(text, selections=(whole, *text.selections)) if card is None else text,
-            personas=Rows(store.personas.table.take(self._rows)),
-            annotations=Rows(_reorder(store.annotations.table, position)),
+            personas=Rows(store.personas.take(self._rows)),
+            annotations=Rows(_owned(store.annotations, store.owners(ANNOTATIONS), self._chosen)),
             embeddings=embeddings,
             digest="",
             ids_digest="",
@@ -664,7 +722,7 @@ def _joined(old: Release, new: Release) -> Release:
 
 
 def _of(store: Release) -> Anthology:
-    return Anthology(store, np.arange(len(store.personas), dtype=np.int64))
+    return Anthology(store, Selection(len(store.personas)))
 
 
 def _target(target: Target | str, codebook: Codebook) -> Target:
@@ -675,19 +733,21 @@ def _target(target: Target | str, codebook: Codebook) -> Target:
     return population(codebook)
 
 
-def _listed(levels: str | Sequence[str]) -> list[str]:
-    return [levels] if isinstance(levels, str) else list(dict.fromkeys(levels))
-
-
 @lru_cache(maxsize=2)
 def _open_encoder(name: str) -> Encoder:
     return Encoder(name)
 
 
-def _reorder(table: pa.Table, position: Mapping[str, int]) -> pa.Table:
-    at = np.array([position.get(persona_id, -1) for persona_id in table["persona_id"].to_pylist()])
-    order = np.argsort(at, kind="stable")
-    return table.take(order[at[order] >= 0])
+def _places(ids: pa.Array | pa.ChunkedArray, store: Release) -> NDArray[np.int64]:
+    """Position of each persona in a release, MISSING where it does not hold them."""
+    return positions(ids, store.personas.column("persona_id").combine_chunks(), np.int64)
+
+
+def _owned(rows: Rows, owners: NDArray[np.int64], chosen: Selection) -> pa.Table:
+    """The rows of some personas, in the order of the personas."""
+    ranks = chosen.ranks[owners]
+    found = np.flatnonzero(ranks >= 0)
+    return rows.take(found[np.argsort(ranks[found], kind="stable")])
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -811,7 +871,7 @@ def _annotated(store: Release, rows: Sequence[Mapping[str, Any]], traits: Sequen
     names = pa.array([trait.name for trait in traits], pa.string())
     table = pa.concat_tables([old.filter(pc.invert(pc.is_in(old["trait"], names))), added], promote_options="default")
     tops = {(row["trait"], row["persona_id"]): _top_level(row) for row in rows}
-    personas = store.personas.table
+    personas, whole = store.personas.table, Selection(len(store.personas))
     before = {trait.name for trait in store.codebook.traits}
     columns = {name: personas[name] for name in personas.column_names if name not in before}
     for trait in codebook.traits:
@@ -822,7 +882,7 @@ def _annotated(store: Release, rows: Sequence[Mapping[str, Any]], traits: Sequen
         store,
         codebook=codebook,
         personas=Rows(pa.table(columns)),
-        annotations=Rows(_reorder(table, store.row_of)),
+        annotations=Rows(_owned(Rows(table), _places(table["persona_id"], store), whole)),
         digest="",
         source="",
     )
@@ -888,17 +948,39 @@ def _annotation_schema(*, sampled: bool = False) -> pa.Schema:
     return pa.schema([*names.items(), *([("n_ambiguous", count), ("mass", pa.float32())] if sampled else [])])
 
 
-def _embed(store: Release, encoder: Encoder, *, progress: bool) -> pa.Table:
+def _embed(store: Release, encoder: Encoder, known: Iterable[Release], *, progress: bool) -> pa.Table:
+    """The rows of the passages: those that are known of the same texts, the others computed."""
     import pyarrow as pa
 
-    texts = store.personas.column("backstory").to_pylist()
-    spans = [(row, span) for row, text in enumerate(texts) for span in encoder.passages(text)]
-    vectors = encoder.encode([texts[row][a:b] for row, (a, b) in spans], progress=progress)
-    owners = [row for row, _ in spans]
+    ids = store.personas.column("persona_id").combine_chunks()
+    missing, tables = np.ones(len(ids), dtype=bool), []
+    for other in known:
+        for slug in (slug for slug, embedding in other.embeddings.items() if embedding.card == encoder.card):
+            owners = other.owners(f"{EMBEDDINGS}/{slug}")
+            place = _places(ids, other)
+            shared = missing & (place != MISSING) & np.isin(place, owners)
+            tables.append(
+                _owned(other.embeddings[slug].rows, owners, Selection(len(other.personas), rows=place[shared]))
+            )
+            missing &= ~shared
+    tables.append(_encoded(store, encoder, np.flatnonzero(missing), progress=progress))
+    rows = Rows(pa.concat_tables([table.select(tables[-1].column_names).cast(tables[-1].schema) for table in tables]))
+    return _owned(rows, _places(rows.column("persona_id"), store), Selection(len(ids)))
+
+
+def _encoded(store: Release, encoder: Encoder, rows: NDArray[np.int64], *, progress: bool) -> pa.Table:
+    """Passage vectors of the personas at some positions."""
+    import pyarrow as pa
+
+    people = store.personas.take(rows, ["persona_id", "backstory"])
+    texts = people["backstory"].to_pylist()
+    spans = [(at, span) for at, text in enumerate(texts) for span in encoder.passages(text)]
+    vectors = encoder.encode([texts[at][a:b] for at, (a, b) in spans], progress=progress)
+    owners = np.array([at for at, _ in spans], dtype=np.int64)
     numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
     return pa.table(
         {
-            "persona_id": [store.ids[row] for row in owners],
+            "persona_id": people["persona_id"].combine_chunks().take(pa.array(owners)),
             "passage": pa.array(numbers, pa.int32()),
             "start": pa.array([a for _, (a, _) in spans], pa.int32()),
             "end": pa.array([b for _, (_, b) in spans], pa.int32()),

@@ -45,7 +45,7 @@ from anthology_hub.screening import (
 from anthology_hub.styles import GenerateOptions, Style, Turns, style_of
 
 if TYPE_CHECKING:
-    from anthology_hub.index import Encoder
+    from anthology_hub.encoding import Encoder
 
 PARTS, REJECTED, REPORT = "drafts", "rejected.parquet", "report.json"
 PREAMBLE_TRIES = 100

@@ -1,161 +1,92 @@
-"""Text to passages to vectors to FAISS. The only door to sentence-transformers and faiss.
+"""Vectors to ranked rows: exact up to some ten thousand rows, inverted lists with a measured recall beyond.
 
-Texts are cut into passages that the encoder reads whole; a persona's score for a query is its best passage. The search
-is an exact inner product over unit vectors, and a filter is applied *before* it, so a rare group never comes back
-empty.
+A filter is applied *before* the search, so a rare group never comes back empty. Scores are inner products of the
+vectors themselves whatever proposed the rows; equal scores are ordered by row; asking one query or many, with one
+thread or many, gives the same hits.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+import shutil
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from anthology_hub import weights
-from anthology_hub.errors import DataError, ModelError, OptionError
+from anthology_hub.errors import DataError, OptionError
+from anthology_hub.inverted import HNSW_ROWS, LIST_POINTS, SPARE, Inverted, lists_for, read
+from anthology_hub.prompts import derive_seed
+from anthology_hub.scoring import Hits, exact, library, one_thread, padded, ranked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENCODER = "all-MiniLM-L6-v2"
-PASSAGE_TOKENS = 256
-"""What all-MiniLM-L6-v2 reads, special tokens included."""
-ENCODE_BATCH = 8
-"""Fastest on CPUs: larger batches pad more."""
-SPARE = 2**20
-"""Bytes that an index file may hold beside its vectors."""
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+FLAT_ROWS = 20_000
+"""Up to here exact search takes a millisecond and needs no file."""
+CALIBRATED_K = 10
+"""Hits by which recall is measured."""
+CALIBRATION_QUERIES = 300
+CANDIDATES = 2
+"""Rows proposed by code for each hit; more find nothing more."""
+MASS = 10
+"""Under a filter, lists are read until they hold this many times the root of all rows."""
+OPENING_ROWS = 256
+"""Rows that are looked at when an index is opened; all of them would be a pass over gigabytes."""
+QUERY_BLOCK = 256
+"""Queries answered together."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderCard:
-    """What an embedding depends on; vectors of another card are refused."""
+class IndexFacts:
+    """What an index is and how well it finds; a manifest keeps it beside the file."""
 
-    model: str
-    revision: str
+    factory: str
+    """The faiss name: `Flat`, or `IVF<lists>,SQ8`."""
+    rows: int
     dimension: int
-    max_tokens: int
-    metric: str = "inner_product"
-    normalised: bool = True
-    prompt: str = ""
+    lists: int = 0
+    nprobe: int = 0
+    """Lists that a query without a filter reads for ten hits."""
+    recall: float | None = None
+    """Share of the ten best rows that were found for held-out rows, 0 to 1; unknown if the file came without facts."""
+    faiss: str = ""
+    """Version of the library that made it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         return asdict(self)
 
-
-class Encoder:
-    """A sentence-transformers model that reads passages whole and returns unit vectors."""
-
-    def __init__(self, name: str = ENCODER, *, device: str | None = None) -> None:
-        """Open the encoder; see `weights.resolve` for what a name may be.
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> IndexFacts:
+        """Read the JSON form; other entries beside it are left alone.
 
         Raises:
-            ModelError: If the model cannot be loaded.
+            DataError: If an entry is missing.
+
+        Example:
+            >>> facts = IndexFacts(factory="Flat", rows=3, dimension=2, recall=1.0)
+            >>> IndexFacts.from_dict(facts.to_dict()) == facts
+            True
         """
-        from sentence_transformers import SentenceTransformer
-
-        found = weights.resolve(name)
-        try:
-            self._model = SentenceTransformer(found.source, device=device)
-        except Exception as error:
-            raise ModelError(f"{name!r} cannot be opened as a sentence-transformers model: {error}") from error
-        self._tokenizer = self._model.tokenizer
-        limit = int(self._model.get_max_seq_length() or PASSAGE_TOKENS)
-        self.card = EncoderCard(
-            model=found.name,
-            revision=weights.revision(found),
-            dimension=int(self._model.get_embedding_dimension() or 0),
-            max_tokens=min(limit, PASSAGE_TOKENS),
-        )
-
-    def passages(self, text: str) -> list[tuple[int, int]]:
-        """Cut a text at sentence ends into (start, end) pieces that the model reads whole.
-
-        Sentences longer than the limit are cut at word ends, words longer than the limit anywhere. Together the pieces
-        cover every character but the white space between them.
-        """
-        room = self.card.max_tokens - self._tokenizer.num_special_tokens_to_add()
-        return cut_passages(text, self._count, room)
-
-    def _count(self, piece: str) -> int:
-        # Not `tokenize`: it warns about long inputs, and measuring them is the point here.
-        return len(self._tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
-
-    def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
-        """Return one unit vector per text, float32, shape (n, dimension)."""
-        if not texts:
-            return np.zeros((0, self.card.dimension), dtype=np.float32)
-        vectors = self._model.encode(
-            list(texts), batch_size=ENCODE_BATCH, normalize_embeddings=True, show_progress_bar=progress
-        )
-        return np.asarray(vectors, dtype=np.float32)
-
-
-def cut_passages(text: str, count: Callable[[str], int], room: int) -> list[tuple[int, int]]:
-    """Cut a text into (start, end) pieces of at most `room` tokens, at sentence ends where possible.
-
-    Args:
-        text: Any text.
-        count: Number of tokens of a piece.
-        room: Most tokens a piece may have, at least 1.
-
-    Example:
-        >>> cut_passages("One two. Three four. Five.", lambda piece: len(piece.split()), 4)
-        [(0, 20), (21, 26)]
-    """
-    pieces: list[tuple[int, int]] = []
-    for start, end in _fitting(text, count, room):
-        if pieces and count(text[pieces[-1][0] : end]) <= room:
-            pieces[-1] = (pieces[-1][0], end)
-        else:
-            pieces.append((start, end))
-    return pieces
-
-
-def _fitting(text: str, count: Callable[[str], int], room: int) -> list[tuple[int, int]]:
-    """Sentences, those too long for the room replaced by their words, and words too long by parts of them."""
-    spans = []
-    for start, end in _spans(_SENTENCE_END, text, 0, len(text)):
-        if count(text[start:end]) <= room:
-            spans.append((start, end))
-        else:
-            words = _spans(re.compile(r"\s+"), text, start, end)
-            spans += [part for a, b in words for part in _halves(text, count, room, a, b)]
-    return spans
-
-
-def _halves(text: str, count: Callable[[str], int], room: int, start: int, end: int) -> list[tuple[int, int]]:
-    """Halve a word until its parts fit: a link, or a script that writes no spaces."""
-    if count(text[start:end]) <= room or end - start == 1:
-        return [(start, end)]
-    middle = (start + end) // 2
-    return _halves(text, count, room, start, middle) + _halves(text, count, room, middle, end)
-
-
-def _spans(separator: re.Pattern[str], text: str, start: int, end: int) -> list[tuple[int, int]]:
-    found, at = [], start
-    for gap in separator.finditer(text, start, end):
-        found.append((at, gap.start() + len(gap.group().rstrip())))
-        at = gap.end()
-    return [(a, b) for a, b in [*found, (at, end)] if text[a:b].strip()]
+        if missing := {"factory", "rows", "dimension"} - set(values):
+            raise DataError(f"facts of an index lack {sorted(missing)}, got {sorted(values)}: build the index again")
+        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hits:
-    """Best rows of one query, best first."""
+class _Filter:
+    """The rows that may be returned, ascending and as packed bits, and how many of them are in each list."""
 
     rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    bits: NDArray[np.uint8]
+    counts: NDArray[np.int64]
 
 
 class Index:
-    """An exact FAISS index over unit vectors, one row per passage.
+    """Unit vectors, searchable by inner product, one row per passage.
 
     Example:
         >>> index = Index(np.eye(3, dtype=np.float32))
@@ -163,40 +94,63 @@ class Index:
         [1]
     """
 
-    def __init__(self, vectors: NDArray[np.float32], *, file: Path | None = None) -> None:
-        """Index vectors, or open a vouched-for file that was made of them.
+    def __init__(
+        self, vectors: NDArray[np.floating], *, file: Path | None = None, facts: IndexFacts | None = None
+    ) -> None:
+        """Search vectors exactly, or by a vouched-for file that `build` and `write` made of them.
+
+        Past `FLAT_ROWS` rows, opening looks at a sample of them: that the file is whole is for the caller to know, by
+        its checksum; the sample tells a file of other vectors.
 
         Args:
-            vectors: Unit vectors, float32, shape (rows, dimension).
-            file: A FAISS file of the same vectors.
+            vectors: Unit vectors, float32 or float16, shape (rows, dimension). A contiguous array is not copied, and
+                may be memory-mapped.
+            file: A faiss file of the same vectors; it is memory-mapped.
+            facts: What is known of the file.
 
         Raises:
             DataError: If vectors are not unit vectors, or the file does not fit them.
         """
-        if len(vectors) and not np.allclose((vectors * vectors).sum(axis=1), 1, atol=1e-3):
+        kept = vectors.dtype if vectors.dtype in (np.float16, np.float32) else np.float32
+        self._vectors = np.asarray(np.ascontiguousarray(vectors, dtype=kept))
+        self._file, self._lists, self._last = file, self._opened(file, facts), cast("_Filter | None", None)
+        part = self._vectors[self._sample(OPENING_ROWS)].astype(np.float32, copy=False)
+        if not np.allclose(np.einsum("rd,rd->r", part, part), 1, atol=1e-3):
             raise DataError("vectors must have length 1: normalise them before indexing")
-        self._vectors, self._file = np.ascontiguousarray(vectors, dtype=np.float32), file
-        if file is not None and (self._faiss.ntotal, self._faiss.d) != self._vectors.shape:
-            raise DataError(f"{file} holds {self._faiss.ntotal} x {self._faiss.d} vectors, not {self._vectors.shape}")
-        # A collection may be replaced after it was loaded and before it is first searched.
-        if file is not None and not np.array_equal(self._faiss.reconstruct_n(0, len(self)), self._vectors):
-            raise DataError(f"{file} holds other vectors than the collection: load the collection again")
+        self.facts = facts or self._known()
+
+    @classmethod
+    def build(cls, vectors: NDArray[np.floating], *, recall: float = 0.98, seed: int = 0) -> Index:
+        """Index vectors by the way that suits their number.
+
+        Up to `FLAT_ROWS` rows, search stays exact. Beyond, rows are put into lists, and a query reads as few of them as
+        find a share of `recall` of the ten best rows, measured on held-out rows against exact search; `facts` tell it.
+
+        Args:
+            vectors: As for `Index`.
+            recall: Above 0, up to 1.
+            seed: Of the rows that centroids are trained on and recall is measured by.
+
+        Raises:
+            OptionError: If the recall is not above 0 and up to 1.
+            DataError: If vectors are not unit vectors.
+        """
+        if not 0 < recall <= 1:
+            raise OptionError(f"recall must be above 0 and at most 1, got {recall}")
+        index = cls(vectors)
+        if len(index) > FLAT_ROWS:
+            index._lists = index._filled(seed)
+            index.facts = index._calibrated(recall, seed)
+            index._lists.ivf.nprobe = index.facts.nprobe
+        return index
 
     def __len__(self) -> int:
         return len(self._vectors)
 
-    @cached_property
-    def _faiss(self) -> Any:  # noqa: ANN401 - faiss has no types
-        import faiss
-
-        if self._file is not None:
-            return _read(self._file, at_most=2 * self._vectors.nbytes + SPARE)
-        flat = faiss.IndexFlatIP(self._vectors.shape[1])
-        flat.add(self._vectors)
-        return flat
+    # -- searching
 
     def search(self, query: NDArray[np.float32], k: int, *, among: NDArray[np.bool_] | None = None) -> Hits:
-        """Return the `k` best rows, exactly; fewer if fewer are allowed.
+        """Return the `k` best rows; fewer if fewer are allowed.
 
         Args:
             query: One unit vector, shape (dimension,).
@@ -204,44 +158,198 @@ class Index:
             among: True for rows that may be returned, shape (rows,); all, if not given.
 
         Raises:
-            OptionError: If k is below 1 or the query does not fit.
+            OptionError: If k is below 1, or the query or `among` does not fit.
         """
+        return self._found(self._fitting(query[None], k), k, self._filter(among))[0].first(k)
+
+    def search_many(
+        self, queries: NDArray[np.float32], k: int, *, among: NDArray[np.bool_] | None = None
+    ) -> list[Hits]:
+        """Return what `search` returns, for every query of shape (queries, dimension), several times as fast.
+
+        Example:
+            >>> [hits.rows.tolist() for hits in Index(np.eye(2, dtype=np.float32)).search_many(np.eye(2), 1)]
+            [[0], [1]]
+        """
+        queries, allowed = self._fitting(queries, k), self._filter(among)
+        blocks = (queries[start : start + QUERY_BLOCK] for start in range(0, len(queries), QUERY_BLOCK))
+        return [hits.first(k) for block in blocks for hits in self._found(block, k, allowed)]
+
+    def best_of(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        owners: NDArray[np.int64],
+        among: NDArray[np.bool_] | None = None,
+    ) -> Hits:
+        """Return the best row of each of the `k` owners that have the best rows; fewer if fewer have any.
+
+        Args:
+            query: One unit vector, shape (dimension,).
+            k: Number of owners, at least 1.
+            owners: Whose each row is, shape (rows,), ascending.
+            among: True for rows that may be returned, shape (rows,); all, if not given.
+
+        Raises:
+            OptionError: If k is below 1, or the query, `owners` or `among` does not fit.
+
+        Example:
+            >>> index = Index(np.float32([[1, 0], [0.8, 0.6], [0, 1]]))
+            >>> index.best_of(np.float32([1, 0]), 2, owners=np.array([0, 0, 1])).rows.tolist()
+            [0, 2]
+        """
+        if owners.shape != (len(self),):
+            raise OptionError(f"owners of shape {owners.shape} do not fit {len(self)} rows: give one for each")
+        queries, allowed = self._fitting(query[None], k), self._filter(among)
+        most = len(self) if allowed is None else len(allowed.rows)
+        # Most of the best rows have owners of their own: twice as many nearly always do, and more are asked for if not.
+        wanted = k if most <= k or owners[-1] - owners[0] + 1 == len(self) else 2 * k
+        while True:
+            hits = self._found(queries, wanted, allowed)[0].first(wanted).best_of(owners)
+            if len(hits) >= k or wanted >= most:
+                return hits.first(k)
+            wanted = min(2 * wanted, most)
+
+    def _fitting(self, queries: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         if k < 1:
             raise OptionError(f"k must be at least 1, got {k}")
-        if query.shape != (self._vectors.shape[1],):
+        if queries.ndim != 2 or queries.shape[1] != self._vectors.shape[1]:
             raise OptionError(
-                f"a query of shape {query.shape} does not fit vectors of {self._vectors.shape[1]} numbers"
+                f"a query of shape {queries.shape[1:]} does not fit vectors of {self._vectors.shape[1]} numbers"
             )
-        import faiss
+        return np.ascontiguousarray(queries, dtype=np.float32)
 
-        allowed = len(self) if among is None else int(among.sum())
-        if not allowed:
-            return Hits(rows=np.zeros(0, dtype=np.int64), scores=np.zeros(0, dtype=np.float32))
-        bits = None if among is None else np.packbits(among, bitorder="little")
-        # The selector does not own its bytes: `bits` must outlive the search.
-        params = None if bits is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore
-        scores, rows = self._faiss.search(query[None], min(k, allowed), params=params)
-        return Hits(rows=rows[0].astype(np.int64), scores=scores[0])
+    def _found(self, queries: NDArray[np.float32], k: int, allowed: _Filter | None) -> list[Hits]:
+        """At least the k best rows of each query, as far as they are there and found, best first."""
+        most = len(self) if allowed is None else len(allowed.rows)
+        with one_thread() if len(queries) == 1 else nullcontext():
+            if self._lists is None or most <= self._mass(k):
+                rows = None if allowed is None else allowed.rows
+                return exact(queries, self._vectors, min(k, most), among=rows)
+            lists = self._lists_to_read(self._lists, queries, k, allowed)
+            bits = None if allowed is None else allowed.bits
+            rows = self._lists.candidates(queries, lists, CANDIDATES * k, bits=bits)
+            return ranked(queries, self._vectors, rows)
+
+    def _lists_to_read(
+        self, lists: Inverted, queries: NDArray[np.float32], k: int, allowed: _Filter | None
+    ) -> NDArray[np.int64]:
+        if allowed is None and self._mass(k) == self._mass(CALIBRATED_K):
+            return lists.nearest(queries, self.facts.nprobe)
+        counts = lists.sizes if allowed is None else allowed.counts
+        return padded([lists.covering(query, counts, self._mass(k)) for query in queries])
+
+    def _mass(self, k: int) -> int:
+        """Rows that may be returned, at least, in the lists that are read for k hits; no lists are read for fewer."""
+        return ceil(MASS * sqrt(len(self) * max(1, k / CALIBRATED_K)))
+
+    def _filter(self, among: NDArray[np.bool_] | None) -> _Filter | None:
+        """What a search needs to know of a filter; of the last one it is remembered."""
+        if among is None:
+            return None
+        if among.shape != (len(self),):
+            raise OptionError(f"a filter of shape {among.shape} does not fit {len(self)} rows: give one for each")
+        bits = np.packbits(among, bitorder="little")
+        if self._last is None or not np.array_equal(self._last.bits, bits):
+            rows = np.flatnonzero(among)
+            counts = rows if self._lists is None else self._lists.counts(rows)
+            self._last = _Filter(rows=rows, bits=bits, counts=counts)
+        return self._last
+
+    # -- opening, building, writing
+
+    def _sample(self, n: int, seed: int = 0) -> NDArray[np.int64]:
+        """Rows drawn without replacement, ascending; all of them where an exact search would read them anyway."""
+        if len(self) <= max(n, FLAT_ROWS):
+            return np.arange(len(self))
+        rng = np.random.default_rng(derive_seed(seed, "rows", n))
+        return np.sort(rng.choice(len(self), n, replace=False)).astype(np.int64)
+
+    def _opened(self, file: Path | None, facts: IndexFacts | None) -> Inverted | None:
+        if file is None:
+            return None
+        index = read(file, at_most=self._vectors.nbytes + SPARE)
+        for rows, width in [(index.ntotal, index.d)] + ([(facts.rows, facts.dimension)] if facts else []):
+            if (rows, width) != self._vectors.shape:
+                raise DataError(f"{file} holds {rows} x {width} vectors, not {self._vectors.shape}")
+        lists = None if hasattr(index, "get_xb") else Inverted.checked(index, str(file))
+        if not (lists.holds(self._vectors) if lists is not None else self._equals(index)):
+            # A collection may be replaced after it was loaded and before it is first searched.
+            raise DataError(f"{file} holds other vectors than the collection: load the collection again")
+        return lists
+
+    def _equals(self, flat: Any) -> bool:  # noqa: ANN401 - faiss has no types
+        sample = self._sample(OPENING_ROWS)
+        kept = flat.reconstruct_batch(sample)
+        return np.array_equal(kept, self._vectors[sample].astype(np.float32, copy=False))
+
+    def _filled(self, seed: int) -> Inverted:
+        n = lists_for(len(self))
+        sample = self._vectors[self._sample(n * LIST_POINTS, seed)].astype(np.float32, copy=False)
+        lists = Inverted.trained(sample, lists=n, seed=seed, graph=len(self) > HNSW_ROWS)
+        lists.add(self._vectors, first=0)
+        return lists
+
+    def _calibrated(self, recall: float, seed: int) -> IndexFacts:
+        """Find the fewest lists to read; each measured query is a row that may not find itself."""
+        assert self._lists is not None
+        rows = self._sample(CALIBRATION_QUERIES, derive_seed(seed, "queries"))
+        queries = self._vectors[rows].astype(np.float32)
+        truth = [_others(hits, row) for hits, row in zip(exact(queries, self._vectors, 11), rows, strict=True)]
+        needed = self._lists.ranks(queries, np.array(truth))
+        nprobe = int(np.quantile(needed, recall, method="inverted_cdf")) + 1
+        while True:
+            lists = self._lists.nearest(queries, nprobe)
+            found = ranked(queries, self._vectors, self._lists.candidates(queries, lists, CANDIDATES * 11))
+            share = _share(truth, [_others(hits, row) for hits, row in zip(found, rows, strict=True)])
+            if share >= recall or nprobe >= len(self._lists.sizes):
+                return self._known(nprobe=nprobe, recall=share)
+            nprobe += ceil(nprobe / 10)
+
+    def _known(self, *, nprobe: int | None = None, recall: float | None = None) -> IndexFacts:
+        faiss = library()
+        rows, dimension = self._vectors.shape
+        if self._lists is None:
+            return IndexFacts(factory="Flat", rows=rows, dimension=dimension, recall=1.0, faiss=faiss.__version__)
+        return IndexFacts(
+            factory=self._lists.factory,
+            rows=rows,
+            dimension=dimension,
+            lists=len(self._lists.sizes),
+            nprobe=nprobe or int(self._lists.ivf.nprobe),
+            recall=recall,
+            faiss=faiss.__version__,
+        )
 
     def write(self, file: Path) -> None:
-        """Write the FAISS file, of the factory `Flat`."""
-        import faiss
+        """Write the faiss file, whole or not at all."""
+        partial = file.with_name(f".{file.name}.part")
+        try:
+            self._write(partial)
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
 
-        faiss.write_index(self._faiss, str(file))
+    def _write(self, file: Path) -> None:
+        faiss = library()
+        if self._file is not None:
+            shutil.copyfile(self._file, file)
+        elif self._lists is not None:
+            self._lists.write(file)
+        else:
+            flat = faiss.IndexFlatIP(self._vectors.shape[1])
+            flat.add(self._vectors)
+            faiss.write_index(flat, str(file))
 
 
-def _read(file: Path, *, at_most: int) -> Any:  # noqa: ANN401 - faiss has no types
-    """Read a FAISS file that may allocate no more than the vectors it is of, whatever its header claims."""
-    import faiss
+def _others(hits: Hits, row: int) -> NDArray[np.int64]:
+    """The ten best rows but one."""
+    others = np.flatnonzero(hits.rows != row)[:CALIBRATED_K]
+    return hits.rows[others]
 
-    before = faiss.get_deserialization_vector_byte_limit()
-    faiss.set_deserialization_vector_byte_limit(at_most)
-    try:
-        index = faiss.read_index(str(file))
-    except RuntimeError as error:
-        raise DataError(f"{file} cannot be read: load the collection again ({error})") from error
-    finally:
-        faiss.set_deserialization_vector_byte_limit(before)
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise DataError(f"{file} ranks by another metric than the inner product: load the collection again")
-    return index
+
+def _share(truth: list[NDArray[np.int64]], found: list[NDArray[np.int64]]) -> float:
+    """Share of the true rows that were found."""
+    hits = sum(np.isin(rows, others).sum() for rows, others in zip(truth, found, strict=True))
+    return float(hits / sum(map(len, truth)))

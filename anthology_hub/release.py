@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from anthology_hub import hub
+from anthology_hub import hub, sidestore
+from anthology_hub.bitmaps import pack, reaching, rounded
 from anthology_hub.cards import CardText, collection_card, collection_facts
+from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
-from anthology_hub.index import EncoderCard, Index
+from anthology_hub.index import Index, IndexFacts
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, SMALLEST_CELL, Codebook, Persona, digest, read_json
 from anthology_hub.weights import cache_dir
 
@@ -32,13 +34,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST, CODEBOOK, CARD, CHANGELOG = "manifest.json", "codebook.json", "README.md", "CHANGELOG.md"
-PERSONAS, ANNOTATIONS, PARQUET = "personas", "annotations", "train-00000-of-00001.parquet"
+PERSONAS, ANNOTATIONS, EMBEDDINGS, PARQUET = "personas", "annotations", "embeddings", "train-00000-of-00001.parquet"
 VERSION = hub.VERSION
 FACTS = ("n_words", "quality_flags", "source", "generator")
 """Columns of the personas that the card counts."""
+COUNTED = ("persona_id", "trait", "levels", "probs", "method", "annotator", "evidence")
+"""Columns of the annotations that it counts."""
 ROW_GROUP = 2 * 2**20
 """Bytes of a parquet row group, about: what has to be read for one row, and what a viewer fetches."""
 FEWEST_ROWS = 1_000
+BLOCK = 2**16
+"""Rows of a block in the side store."""
+MANY = 2**20
+"""Rows of which some columns are in memory at once."""
+HALF = 16
+"""Bits of a float16."""
 REMEMBERED = 8 * 2**20
 """Files from this size on (bytes) are hashed once and then trusted while size, time and inode stay the same."""
 
@@ -47,11 +57,29 @@ class Rows:
     """The rows of one config: a table in memory, or parquet files of which only what is asked for is read."""
 
     def __init__(
-        self, table: pa.Table | None = None, *, count: int = 0, files: Callable[[], Sequence[Path]] = list
+        self,
+        table: pa.Table | None = None,
+        *,
+        count: int = 0,
+        files: Callable[[], Sequence[Path]] = list,
+        key: str = "",
+        large: bool = False,
+        mapped: bool = False,
     ) -> None:
+        """Not for users.
+
+        Args:
+            table: All rows.
+            count: Number of rows in the files.
+            files: Gives the parquet files, if there is no table.
+            key: Digest of the files' content.
+            large: Whether it is worth keeping in the side store what is worked out from the files.
+            mapped: Whether the rows themselves are kept there as well, to be read one by one.
+        """
         self._table, self._count, self._paths = table, count, files
+        self.key, self.large, self._mapped = key, large, mapped and large
         self._columns: dict[str, pa.ChunkedArray] = {}
-        self._group: tuple[int, pa.Table] | None = None
+        self._last: tuple[int, pa.RecordBatch] | None = None
 
     def __len__(self) -> int:
         return self._count if self._table is None else int(self._table.num_rows)
@@ -63,9 +91,28 @@ class Rows:
 
         paths = self._paths()
         try:
-            return [pq.ParquetFile(path) for path in paths]
+            files = [pq.ParquetFile(path) for path in paths]
         except pa.ArrowException as error:
             raise DataError(f"{paths[0].parent} cannot be read as parquet: {error}") from error
+        if (there := sum(file.metadata.num_rows for file in files)) != self._count:
+            told = f"{there} rows, which are not those of its manifest: get a fresh copy, of {self._count} rows"
+            raise IntegrityError(f"{paths[0].parent} holds {told}")
+        return files
+
+    @property
+    def _there(self) -> pa.Table | None:
+        """The table in memory or in the side store; None if only the files are at hand."""
+        if self._mapped:
+            kept = sidestore.part(f"rows-{self.key}", lambda: {"rows": self._reader()})
+            self._mapped, self._table = False, kept["rows"] if kept else None
+        return self._table
+
+    def _reader(self) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        schema = _as_made(self._files[0].schema_arrow)
+        batches = (batch.cast(schema) for batch in self.batches(schema.names, size=BLOCK))
+        return pa.RecordBatchReader.from_batches(schema, batches)
 
     def write(self, path: Path) -> None:
         """Write the rows as one parquet file; one that is on the disk already is copied as it is."""
@@ -79,66 +126,85 @@ class Rows:
     @property
     def table(self) -> pa.Table:
         """All of it."""
-        if self._table is None:
+        if self._there is None:
             self._table = self._read(None)
-            self._columns, self._group = {}, None
+            self._columns = {}
         return self._table
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column; the others are not read."""
-        if self._table is not None:
-            return self._table[name]
+        if self._there is not None:
+            return self._there[name]
         if name not in self._columns:
             self._columns[name] = self._read([name])[name]
         return self._columns[name]
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Some columns; the others are not read."""
-        import pyarrow as pa
-
-        return pa.table({name: self.column(name) for name in names})
+        """Some columns; the others are not read, and of files nothing is kept."""
+        return self._read(list(names)) if self._there is None else self._there.select(names)
 
     @property
     def names(self) -> list[str]:
         """Names of the columns."""
-        return list(self._files[0].schema_arrow.names if self._table is None else self._table.column_names)
-
-    def batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns, part by part; nothing is kept."""
-        if self._table is not None:
-            yield from self._table.select(names).to_batches(max_chunksize=FEWEST_ROWS)
-            return
-        for file in self._files:
-            yield from file.iter_batches(FEWEST_ROWS, columns=names)
-
-    def where(self, column: str, value: str) -> list[dict[str, Any]]:
-        """The rows with a value in a column; of files, only their row groups are read."""
-        import pyarrow.compute as pc
-
-        found = pc.indices_nonzero(pc.equal(self.column(column), value))
-        return [self.row(at) for at in found.to_pylist()]
-
-    def row(self, at: int) -> dict[str, Any]:
-        """One row; of files, only its row group is read."""
-        if self._table is None and at not in self._loaded:
-            self._load_group(at)
-        start, rows = (0, self._table) if self._group is None else self._group
-        return dict(rows.slice(at - start, 1).to_pylist()[0])  # type: ignore[union-attr]
+        return list(self.schema.names)
 
     @property
-    def _loaded(self) -> range:
-        return range(0) if self._group is None else range(self._group[0], self._group[0] + self._group[1].num_rows)
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return _as_made(self._files[0].schema_arrow) if self._table is None else self._table.schema
 
-    def _load_group(self, at: int) -> None:
-        start = 0
+    def batches(self, names: Sequence[str], *, size: int = FEWEST_ROWS) -> Iterator[pa.RecordBatch]:
+        """Some columns, part by part; nothing is kept."""
+        if self._table is not None:
+            yield from self._table.select(names).to_batches(max_chunksize=size)
+            return
         for file in self._files:
-            for number in range(file.num_row_groups):
-                size = file.metadata.row_group(number).num_rows
-                if start <= at < start + size:
-                    self._group = start, file.read_row_group(number)
-                    return
-                start += size
-        raise IndexError(at)
+            yield from file.iter_batches(size, columns=list(names))
+
+    def row(self, at: int) -> dict[str, Any]:
+        """One row."""
+        return dict(self.take([at]).to_pylist()[0])
+
+    def take(self, at: Sequence[int] | NDArray[np.int64], names: Sequence[str] | None = None) -> pa.Table:
+        """Some rows in this order, and of them some columns; of large files, only their row groups are read."""
+        import pyarrow as pa
+
+        if self._there is None and not self.large:
+            self._table = self._read(None)
+        # Block by block: pyarrow joins a whole column of many chunks to take a hundred rows of it.
+        at, (starts, load) = np.asarray(at, dtype=np.int64), self._blocks
+        block = np.searchsorted(starts, at, side="right") - 1
+        order = np.argsort(block, kind="stable")
+        cuts = np.flatnonzero(np.diff(block[order])) + 1
+        found = []
+        for places in np.split(order, cuts) if len(at) else ():
+            number = int(block[places[0]])
+            whole = load(number) if names is None else load(number).select(names)
+            found.append(whole.take(pa.array(at[places] - starts[number])))
+        schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
+        table = pa.Table.from_batches(found, schema)
+        return table if (np.diff(order) > 0).all() else table.combine_chunks().take(np.argsort(order))
+
+    @cached_property
+    def _blocks(self) -> tuple[NDArray[np.int64], Callable[[int], pa.RecordBatch]]:
+        """First row of each block, and what gives a block: a chunk of the table, or a row group of a file."""
+        if self._there is not None:
+            batches = self._there.to_batches()
+            counts, block = [batch.num_rows for batch in batches], batches.__getitem__
+        else:
+            counts, block = [file.metadata.row_group(n).num_rows for file, n in self._groups], self._row_group
+        return np.cumsum([0, *counts[:-1]], dtype=np.int64), block
+
+    @cached_property
+    def _groups(self) -> list[tuple[pq.ParquetFile, int]]:
+        return [(file, number) for file in self._files for number in range(file.num_row_groups)]
+
+    def _row_group(self, number: int) -> pa.RecordBatch:
+        if self._last is None or self._last[0] != number:
+            file, group = self._groups[number]
+            table = file.read_row_group(group).cast(self.schema).combine_chunks()
+            self._last = number, table.to_batches()[0]
+        return self._last[1]
 
     def _read(self, columns: list[str] | None) -> pa.Table:
         import pyarrow as pa
@@ -147,9 +213,9 @@ class Rows:
             table = pa.concat_tables(file.read(columns) for file in self._files)
         except pa.ArrowException as error:
             raise DataError(f"the parquet files of this collection cannot be read: {error}") from error
-        if columns and table.column_names != columns:
-            raise DataError(f"the parquet files of this collection have no column {columns[0]!r}: get a fresh copy")
-        return table.cast(pa.schema([(column.name, _as_made(column.type)) for column in table.schema]))
+        if missing := [name for name in columns or () if name not in table.column_names]:
+            raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
+        return table.cast(_as_made(table.schema)).select(columns or table.column_names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,27 +227,56 @@ class Embedding:
     """persona_id, passage, start, end, vector."""
     index_file: Callable[[], Path | None] = lambda: None
     """Gives the FAISS file of the same vectors that the manifest vouches for, if there is one."""
-    index_faiss: str = ""
-    """Version of faiss that wrote that file."""
+    index_facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest tells of that file."""
+
+    @cached_property
+    def _kept(self) -> Mapping[str, Any] | None:
+        return sidestore.part(f"vectors-{self.rows.key}", self._contents) if self.rows.large else None
+
+    def _contents(self) -> dict[str, sidestore.Content]:
+        return {"vectors": self._chunks(), "spans": self._spans(None)}
+
+    def _chunks(self) -> sidestore.Chunks:
+        parts = (self._shaped(batch["vector"]) for batch in self.rows.batches(["vector"], size=BLOCK))
+        half = self.rows.schema.field("vector").type.value_type.bit_width == HALF
+        return sidestore.Chunks((len(self.rows), self.card.dimension), np.float16 if half else np.float32, parts)
+
+    def _shaped(self, column: pa.Array) -> NDArray[Any]:
+        return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, self.card.dimension)
 
     @property
-    def vectors(self) -> NDArray[np.float32]:
-        """The vectors, shape (passages, dimension)."""
-        column = self.rows.column("vector").combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, dtype=np.float32).reshape(-1, self.card.dimension)
+    def vectors(self) -> NDArray[Any]:
+        """The vectors, float32 or float16, shape (passages, dimension); of a large release they stay on the disk."""
+        if self._kept is not None:
+            return cast("NDArray[Any]", self._kept["vectors"])
+        return self._chunks().whole()
+
+    def spans(self, at: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Where passages start and end in their backstories, in characters, shape (passages, 2)."""
+        return np.asarray(self._kept["spans"][at] if self._kept is not None else self._spans(at))
+
+    def _spans(self, at: NDArray[np.int64] | None) -> NDArray[np.int32]:
+        columns = [self.rows.column(name) for name in ("start", "end")]
+        return np.stack([(c if at is None else c.take(at)).combine_chunks().to_numpy() for c in columns], axis=1)
 
     @cached_property
     def index(self) -> Index:
         """The searchable index."""
-        return Index(self.vectors, file=self.index_file())
+        # Releases of before indexes had facts tell the factory alone.
+        facts = IndexFacts.from_dict(dict(self.index_facts)) if "rows" in self.index_facts else None
+        return Index(self.vectors, file=self.index_file(), facts=facts)
 
-    def write_index(self, path: Path) -> None:
-        """Write the FAISS file; one that is on the disk already is copied as it is."""
+    def write_index(self, folder: Path) -> tuple[Path, Mapping[str, Any]]:
+        """Write the FAISS file and return it with what a manifest tells of it; one that is there is copied as it is."""
+        folder.mkdir(parents=True)
         if there := self.index_file():
-            shutil.copyfile(there, path)
-        else:
-            self.index.write(path)
+            shutil.copyfile(there, folder / there.name)
+            return folder / there.name, self.index_facts
+        built = Index.build(self.vectors)
+        file = folder / ("flat.faiss" if built.facts.factory == "Flat" else "lists.faiss")
+        built.write(file)
+        return file, built.facts.to_dict()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,6 +302,14 @@ class Release:
     """Brings all files to the disk."""
     ids_digest: str = ""
 
+    def check_ids(self) -> None:
+        """Check that the persona ids are those of the manifest; of a large release, once for each machine.
+
+        Raises:
+            IntegrityError: If they are not.
+        """
+        _ = self._levels if self.personas.large else self.ids
+
     @cached_property
     def ids(self) -> list[str]:
         """Persona ids in order."""
@@ -215,55 +318,141 @@ class Release:
             raise IntegrityError(f"the persona ids of {self.source} are not those of its manifest: get a fresh copy")
         return ids
 
+    def ids_at(self, at: NDArray[np.int64]) -> pa.Array:
+        """Persona ids at some positions."""
+        self.check_ids()
+        return self.personas.take(at, ["persona_id"])["persona_id"].combine_chunks()
+
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Position of each persona id."""
         return {persona_id: row for row, persona_id in enumerate(self.ids)}
 
     @cached_property
-    def _made(self) -> dict[tuple[str, str], Any]:
+    def _made(self) -> dict[str, Mapping[str, NDArray[Any]]]:
         # A cache of its own: it goes when the last view goes.
         return {}
 
+    def _part(self, kind: str, make: Callable[[], Mapping[str, NDArray[Any]]], *of: Rows) -> Mapping[str, NDArray[Any]]:
+        """What is worked out from the codebook, the ids and some rows: in the side store if the last are large."""
+        if kind not in self._made:
+            known = [self.ids_digest, [(t.name, t.levels) for t in self.codebook.traits], *(rows.key for rows in of)]
+            kept = sidestore.part(f"{kind}-{digest(known)[:32]}", make) if all(known) and of[-1].large else None
+            self._made[kind] = make() if kept is None else kept
+        return self._made[kind]
+
+    def having(self, trait: str, levels: Sequence[int], *, min_prob: float | None = None) -> NDArray[np.uint64]:
+        """Which personas have one of some levels, as packed bits: by the trait column, or by their summed probability.
+
+        Args:
+            trait: Name.
+            levels: Positions of the levels, each once.
+            min_prob: What the sum of their probabilities must reach; `bitmaps.reaching` says how exactly.
+        """
+        at = self._first_level(trait) + np.asarray(levels)
+        if min_prob is None:
+            return cast("NDArray[np.uint64]", np.bitwise_or.reduce(self._levels["bits"][at]))
+        probs = self.probs(trait)
+        return reaching(self._annotated["steps"][at], lambda rows: _mass(probs, rows, levels), min_prob)
+
+    def _first_level(self, trait: str) -> int:
+        """Position of the first level of a trait among the levels of all traits."""
+        names = [known.name for known in self.codebook.traits]
+        return sum(len(known.levels) for known in self.codebook.traits[: names.index(self.codebook.trait(trait).name)])
+
     def probs(self, trait: str) -> NDArray[np.float32]:
-        """Probabilities, shape (personas, levels); NaN rows where there is no annotation."""
-        if ("probs", trait) not in self._made:
-            self._made["probs", trait] = self._read_probs(trait)
-        return cast("NDArray[np.float32]", self._made["probs", trait])
+        """Probabilities, shape (personas, levels), read only; NaN rows where there is no annotation."""
+        first = self._first_level(trait)
+        return cast("NDArray[np.float32]", self._annotated[f"probs{first}"])
 
-    def codes(self, trait: str) -> NDArray[np.int16]:
-        """Position of the level in the trait column, MISSING where it is null."""
-        if ("codes", trait) not in self._made:
-            self._made["codes", trait] = positions(self.personas.column(trait), self.codebook.trait(trait).levels)
-        return cast("NDArray[np.int16]", self._made["codes", trait])
+    def owners(self, config: str) -> NDArray[np.int64]:
+        """Position of the persona of each row of the annotations or of `embeddings/<encoder>`.
 
-    def owners(self, slug: str) -> NDArray[np.int64]:
-        """Position of the persona of each passage."""
-        if ("owners", slug) not in self._made:
-            self._made["owners", slug] = positions(self.embeddings[slug].rows.column("persona_id"), self.ids, np.int64)
-        return cast("NDArray[np.int64]", self._made["owners", slug])
+        Raises:
+            DataError: If a row is of nobody here.
+        """
+        rows = self.annotations if config == ANNOTATIONS else self.embeddings[Path(config).name].rows
+        kind = config.replace("/", "-")
+        return self._part(kind, lambda: {"owners": self._owners(rows, config)}, self.personas, rows)["owners"]
 
-    def _read_probs(self, trait: str) -> NDArray[np.float32]:
-        import pyarrow.compute as pc
+    def _owners(self, rows: Rows, config: str) -> NDArray[np.int64]:
+        self.check_ids()
+        ids = self.personas.column("persona_id").combine_chunks()
+        batches = rows.batches(["persona_id"], size=MANY)
+        found = [positions(batch["persona_id"], ids, np.int64) for batch in batches]
+        owners = np.concatenate([np.zeros(0, dtype=np.int64), *found])
+        if (owners == MISSING).any():
+            strange = rows.row(int(np.argmax(owners == MISSING)))["persona_id"]
+            raise DataError(
+                f"{config} has a row of the persona {strange}, which the collection does not hold: leave out"
+            )
+        return owners
 
-        rows = self.annotations.columns(["persona_id", "trait", "levels", "probs"])
-        found = rows.filter(pc.field("trait") == trait)
-        owners = positions(found["persona_id"], self.ids, np.int64)
-        levels = positions(pc.list_flatten(found["levels"]), self.codebook.trait(trait).levels)
-        table = np.full((len(self.ids), len(self.codebook.trait(trait).levels)), np.nan, dtype=np.float32)
-        table[owners] = 0
-        counts = pc.list_value_length(found["levels"].combine_chunks()).to_numpy()
-        table[np.repeat(owners, counts), levels] = pc.list_flatten(found["probs"].combine_chunks()).to_numpy()
-        return table
+    @property
+    def _levels(self) -> Mapping[str, NDArray[Any]]:
+        """`bits`: which personas have each level in the trait columns, packed, shape (levels of all traits, words)."""
+        return self._part("levels", self._read_levels, self.personas)
+
+    def _read_levels(self) -> dict[str, NDArray[Any]]:
+        _ = self.ids  # checks them: who finds this part in the side store relies on it
+        bits = [np.zeros((0, -(-len(self.personas) // 64)), dtype=np.uint64)]
+        for trait in self.codebook.traits:
+            codes = positions(self.personas.column(trait.name), trait.levels)
+            bits += [pack(codes == level)[None] for level in range(len(trait.levels))]
+        return {"bits": np.concatenate(bits)}
+
+    @property
+    def _annotated(self) -> Mapping[str, NDArray[Any]]:
+        """`probs` of each trait by the position of its first level, and `steps`: all of them rounded, by level."""
+        return self._part("probs", self._read_probs, self.personas, self.annotations)
+
+    def _read_probs(self) -> dict[str, NDArray[Any]]:
+        owners, at = self.owners(ANNOTATIONS), 0
+        tables = {
+            trait.name: np.full((len(self.personas), len(trait.levels)), np.nan, dtype=np.float32)
+            for trait in self.codebook.traits
+        }
+        for batch in self.annotations.batches(["trait", "levels", "probs"], size=MANY):
+            _fill(tables, batch, owners[at : at + len(batch)], self.codebook)
+            at += len(batch)
+        steps = [np.zeros((0, len(self.personas)), dtype=np.uint8), *map(rounded, tables.values())]
+        return {"steps": np.concatenate(steps), **{f"probs{self._first_level(n)}": t for n, t in tables.items()}}
 
 
-def positions(column: pa.ChunkedArray, values: Sequence[str], kind: type = np.int16) -> NDArray[Any]:
+def _mass(probs: NDArray[np.float32], rows: NDArray[np.int64], levels: Sequence[int]) -> NDArray[np.float32]:
+    """Summed probability of some levels."""
+    return np.asarray(sum(probs[rows, level] for level in levels))
+
+
+def _fill(
+    tables: Mapping[str, NDArray[np.float32]], batch: pa.RecordBatch, owners: NDArray[np.int64], codebook: Codebook
+) -> None:
+    """Put the probabilities of some annotations in their places."""
+    import pyarrow.compute as pc
+
+    for name, table in tables.items():
+        rows = np.flatnonzero(pc.equal(batch["trait"], name).to_numpy(zero_copy_only=False))
+        levels, probs = (batch[column].take(rows) for column in ("levels", "probs"))
+        places = positions(levels.flatten(), codebook.trait(name).levels)
+        if (places == MISSING).any():
+            strange = levels.flatten()[int(np.argmax(places == MISSING))]
+            raise DataError(
+                f"an annotation has the level {strange} of {name}, which the codebook does not: get a fresh copy"
+            )
+        table[owners[rows]] = 0
+        counts = pc.list_value_length(levels).to_numpy()
+        table[np.repeat(owners[rows], counts), places] = probs.flatten().to_numpy()
+
+
+def positions(
+    column: pa.ChunkedArray | pa.Array, values: Sequence[str] | pa.Array, kind: type = np.int16
+) -> NDArray[Any]:
     """Return where in `values` each entry is; MISSING where nowhere."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = pc.index_in(column, value_set=pa.array(values, pa.string()))
-    filled = pc.fill_null(found, MISSING)
+    known = values if isinstance(values, pa.Array) else pa.array(values, pa.string())
+    filled = pc.fill_null(pc.index_in(column, value_set=known), MISSING)
     # Through an array: a chunked one would load pandas.
     flat = filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled
     return np.asarray(flat.to_numpy(), dtype=kind)
@@ -315,7 +504,7 @@ def read_release(snapshot: hub.Snapshot) -> Release:
         why = f"{type(error).__name__}: {error}"
         raise DataError(f"{folder} cannot be read as a collection: {why}; get a fresh copy") from error
     if not snapshot.repo:
-        _ = release.ids
+        release.check_ids()
     return release
 
 
@@ -323,9 +512,9 @@ def _embedding(files: _Files, slug: str) -> Embedding:
     index = files.manifest.get("indexes", {}).get(slug)
     return Embedding(
         card=EncoderCard(**files.manifest["embeddings"][slug]),
-        rows=files.rows(f"embeddings/{slug}"),
+        rows=files.rows(f"{EMBEDDINGS}/{slug}"),
         index_file=lambda: files.paths(index["file"])[0] if index else None,
-        index_faiss=str(index.get("faiss", "")) if index else "",
+        index_facts={name: told for name, told in index.items() if name != "file"} if index else {},
     )
 
 
@@ -344,8 +533,14 @@ class _Files:
         names = sorted(n for n in self.manifest["files"] if n.startswith(f"{config}/") and n.endswith(".parquet"))
         if not names:
             raise IntegrityError(f"the manifest of {self.snapshot.source} lists no {config}: get a fresh copy")
-        count = int(self.manifest["rows"][config.replace("embeddings/", "embeddings-")])
-        return Rows(count=count, files=lambda: self.paths(*names))
+        records = [self.manifest["files"][name] for name in names]
+        return Rows(
+            count=int(self.manifest["rows"][config.replace("/", "-")]),
+            files=lambda: self.paths(*names),
+            key=digest([record["sha256"] for record in records])[:32],
+            large=sum(record["size"] for record in records) >= sidestore.LARGE,
+            mapped=config == PERSONAS,
+        )
 
     def paths(self, *names: str) -> list[Path]:
         """Return the paths of files after checking them.
@@ -392,8 +587,14 @@ def _remembered(folder: Path) -> Iterator[dict[str, list[Any]]]:
             hub.write_file(place, json.dumps(known).encode())
 
 
-def _as_made(kind: pa.DataType) -> pa.DataType:
+def _as_made(schema: pa.Schema) -> pa.Schema:
     """Parquet calls the entries of a list `element`, Arrow `item`: with one name, saving again gives the same bytes."""
+    import pyarrow as pa
+
+    return pa.schema([(column.name, _item(column.type)) for column in schema])
+
+
+def _item(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(kind):
@@ -448,12 +649,8 @@ def validate(release: Release, *, smallest_cell: int = SMALLEST_CELL) -> None:
         for persona_id, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if Persona.id_of(text) != persona_id:
                 raise DataError(f"the persona {persona_id} has another text than its id says: make the collection anew")
-    parts = {ANNOTATIONS: release.annotations, **{f"embeddings-{s}": e.rows for s, e in release.embeddings.items()}}
-    for name, rows in parts.items():
-        owners = positions(rows.column("persona_id"), release.ids, np.int64)
-        if (owners == MISSING).any():
-            strange = rows.column("persona_id")[int(np.argmax(owners == MISSING))]
-            raise DataError(f"{name} has a row of the persona {strange}, which the collection does not hold: leave out")
+    for config in (ANNOTATIONS, *(f"{EMBEDDINGS}/{slug}" for slug in release.embeddings)):
+        release.owners(config)
     for trait in release.codebook.traits:
         counts = {level: round(share * release.codebook.population_sample)
                   for level, share in zip(trait.levels, trait.population, strict=False)}  # fmt: skip
@@ -465,19 +662,15 @@ def validate(release: Release, *, smallest_cell: int = SMALLEST_CELL) -> None:
 
 
 def _write(release: Release, folder: Path) -> None:
-    import faiss
-
     release.personas.write(folder / PERSONAS / PARQUET)
     release.annotations.write(folder / ANNOTATIONS / PARQUET)
     rows = {PERSONAS: len(release.personas), ANNOTATIONS: len(release.annotations)}
     indexes = {}
     for slug, embedding in release.embeddings.items():
-        embedding.rows.write(folder / "embeddings" / slug / PARQUET)
+        embedding.rows.write(folder / EMBEDDINGS / slug / PARQUET)
         rows[f"embeddings-{slug}"] = len(embedding.rows)
-        file = f"index/{slug}/flat.faiss"
-        (folder / file).parent.mkdir(parents=True)
-        embedding.write_index(folder / file)
-        indexes[slug] = {"file": file, "factory": "Flat", "faiss": embedding.index_faiss or faiss.__version__}
+        file, facts = embedding.write_index(folder / "index" / slug)
+        indexes[slug] = {"file": file.relative_to(folder).as_posix(), **facts}
     _write_json(folder / CODEBOOK, release.codebook.to_dict())
     _write_text(folder / CARD, _card(release))
     if changelog := release.changelog():
@@ -546,7 +739,7 @@ def _swap(work: Path, target: Path) -> None:
 def _card(release: Release) -> str:
     facts = collection_facts(
         release.personas.columns(FACTS),
-        release.annotations.table,
+        release.annotations.columns(COUNTED),
         name=release.name,
         release=release.version,
         licence=release.licence,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from anthology_hub.collection import Anthology
-    from anthology_hub.index import Encoder
+    from anthology_hub.encoding import Encoder
 
 NEAR = "near"
 """Name of the check for near duplicates, which compares texts with each other."""
@@ -345,7 +345,7 @@ class _Meanings:
     """Passage vectors of texts, and the mean over a text's passages of the best similarity within one other text."""
 
     def __init__(self, encoder: Encoder | None) -> None:
-        from anthology_hub.index import Encoder
+        from anthology_hub.encoding import Encoder
 
         self._encoder = encoder or Encoder()
         self.card = self._encoder.card.to_dict()

@@ -33,7 +33,7 @@ from anthology_hub.weighting import Raking, Target, rake, target_shares, traits_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from anthology_hub.index import Encoder
+    from anthology_hub.encoding import Encoder
     from anthology_hub.schema import Respondents
     from anthology_hub.screening import Critic
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from anthology_hub.cards import CardText
 from anthology_hub.collection import Anthology
-from anthology_hub.index import Encoder
+from anthology_hub.encoding import Encoder
 from anthology_hub.schema import DATA, Codebook, read_json
 
 ROOT = Path(__file__).parents[1]

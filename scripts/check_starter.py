@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from build_starter import read_interviews, read_profiles, read_stories
 
-from anthology_hub.index import Encoder
+from anthology_hub.encoding import Encoder
 
 SHORTEST, LONGEST = 180, 350
 SHORTEST_INTERVIEW, LONGEST_INTERVIEW, ANSWERS = 1200, 2000, 10

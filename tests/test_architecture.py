@@ -14,7 +14,7 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("weights",),
-    ("labelled", "measures", "polychoric", "resampling", "rows"),
+    ("bitmaps", "labelled", "measures", "polychoric", "resampling", "rows", "sidestore"),
     (
         "prompts",
         "numerals",
@@ -30,8 +30,9 @@ LAYERS = (
         "ranking",
         "report_tables",
         "exits",
+        "scoring",
     ),
-    ("statfiles", "tabulation", "regression"),
+    ("statfiles", "tabulation", "regression", "inverted"),
     ("conditioning", "replies", "trait_replies"),
     ("matching", "cards", "coding", "custody", "ddi", "privacy", "questionnaires.conditions"),
     (
@@ -45,7 +46,7 @@ LAYERS = (
     tuple(f"questionnaires.{name}" for name in ("ddi", "limesurvey", "qsf", "xlsform")),
     tuple(f"layouts.{name}" for name in ("gss", "opinionqa", "pew", "qualtrics", "twins", "worldvalues")),
     ("layouts",),
-    ("models", "index", "hub"),
+    ("models", "encoding", "index", "hub"),
     ("questionnaires",),
     ("sources", "margins", "suggestions"),
     ("humans", "sides"),
@@ -95,8 +96,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Only these may mention a library; everyone else goes through them.
 DOORS = {
-    "faiss": {"index", "release"},
-    "sentence_transformers": {"index"},
+    "faiss": {"scoring"},
+    "sentence_transformers": {"encoding"},
     "transformers": {"models.local"},
     "torch": {"models.local"},
     "huggingface_hub": {"hub", "weights", "exits", "space", "quickstart"},

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from anthology_hub import cards
 from anthology_hub.cards import CardText, Source, collection_card, collection_facts, licence_id, results_card
+from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import DataError, OptionError
-from anthology_hub.index import EncoderCard
 from anthology_hub.schema import DATA, Codebook, Trait
 
 STARTER = DATA / "starter"

@@ -17,8 +17,8 @@ import pytest
 
 from anthology_hub import collection, release, weights
 from anthology_hub.collection import Anthology
+from anthology_hub.encoding import Encoder
 from anthology_hub.errors import AnthologyError, DataError, EmptyError, IntegrityError, OptionError, UnknownNameError
-from anthology_hub.index import Encoder
 from anthology_hub.schema import DATA, Codebook, Persona
 
 PASSAGES = "embeddings/all-MiniLM-L6-v2/train-00000-of-00001.parquet"
@@ -452,6 +452,68 @@ def test_embedding_again_with_the_same_encoder_computes_nothing(few, starter, en
     assert few.embed(encoder) is few
     assert starter.embed(encoder) is starter
     assert few.embed(renamed) is not few
+
+
+class Counting(Encoder):
+    """The real encoder, which writes down the texts that it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def encode(self, texts, **options):
+        self.read += texts
+        return super().encode(texts, **options)
+
+
+@pytest.fixture(scope="module")
+def counting():
+    return Counting()
+
+
+def vectors_of(people, encoder):
+    """Persona -> the texts and vectors of their passages."""
+    vectors, owners = people.passage_vectors(encoder.card)
+    return {people._store.ids[owner]: vectors[owners == owner] for owner in np.unique(owners)}
+
+
+def test_vectors_known_of_a_text_in_other_collections_are_not_computed_again(few, counting):
+    counting.read.clear()
+    more = make([*reversed(RECORDS), {"backstory": "I mend clocks in a small shop."}])
+    done = more.embed(counting, known=[few.where(region="South"), few])
+    assert counting.read == ["I mend clocks in a small shop."]
+    mine, theirs = vectors_of(done, counting), vectors_of(few, counting)
+    assert list(mine) == more.ids
+    assert all(np.array_equal(mine[persona_id], theirs[persona_id]) for persona_id in IDS)
+    texts = [done.search(record["backstory"], 1, encoder=counting)[0] for record in RECORDS]
+    assert [found.passage for found in texts] == [record["backstory"] for record in RECORDS]
+
+
+def test_vectors_of_another_encoder_are_not_taken_for_known(few, bare, counting, renamed):
+    counting.read.clear()
+    bare.embed(counting, known=[bare.embed(renamed)])
+    assert counting.read == [record["backstory"] for record in RECORDS]
+
+
+def test_extending_reads_new_texts_only_wherever_they_come_from(few, encoder, counting):
+    counting.read.clear()
+    added = make([RECORDS[2], {"backstory": "I mend clocks in a small shop."}, RECORDS[0]])
+    longer = few.extended(added, encoder=counting)
+    assert counting.read == ["I mend clocks in a small shop."]
+    assert longer.ids == [*IDS, added.ids[1]]
+    # Who comes with vectors of the same encoder needs none.
+    again = few.extended(added.embed(encoder), encoder=counting)
+    assert counting.read == ["I mend clocks in a small shop."]
+    assert vectors_of(again, counting).keys() == vectors_of(longer, counting).keys()
+
+
+def test_removing_and_reordering_computes_nothing(few, counting):
+    counting.read.clear()
+    view = few.score(region="South").where(region=["South", "West"])
+    again = view.extended(few, encoder=counting)
+    assert again.embed(counting) is again and view.embed(counting) is view and counting.read == []
+    mine, theirs = vectors_of(again, counting), vectors_of(few, counting)
+    assert all(np.array_equal(mine[persona_id], theirs[persona_id]) for persona_id in IDS)
 
 
 # -- folder

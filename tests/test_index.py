@@ -1,8 +1,5 @@
-"""Passages lose nothing and are read whole; the index is exact, with and without a filter."""
+"""The index is exact where it says so and finds what it says elsewhere, with and without a filter."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anthology_hub import weights
-from anthology_hub.errors import DataError, ModelError, OptionError
-from anthology_hub.index import PASSAGE_TOKENS, Encoder, EncoderCard, Index, cut_passages
+from anthology_hub.errors import DataError, OptionError
+from anthology_hub.index import FLAT_ROWS, Index, IndexFacts
+from anthology_hub.inverted import Inverted, lists_for
 
-TEXTS = st.text(st.sampled_from("ab .!?\"')]\n\tü春"), max_size=120)
-COUNTS = {"words": lambda piece: len(piece.split()), "letters": len}
+WIDTH = 24
+ROWS = FLAT_ROWS + 4_000
+SHARES = (0.5, 0.1, 0.01, 0.001)
 
 
 def unit_rows(rng, rows, width):
@@ -25,133 +23,45 @@ def unit_rows(rng, rows, width):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-# -- passages
+def rows_of_a_world(seed, rows):
+    """Overlapping clusters, and of each row a trait that goes with where it is."""
+    world = np.random.default_rng(0)
+    centres, direction = world.normal(size=(200, WIDTH)), world.normal(size=WIDTH) / WIDTH**0.5
+    rng = np.random.default_rng(seed)
+    drawn = centres[rng.integers(0, 200, rows)] + 0.6 * rng.normal(size=(rows, WIDTH))
+    vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return vectors, drawn @ direction + 0.5 * rng.normal(size=rows)
 
 
-@given(TEXTS, st.sampled_from(sorted(COUNTS)), st.integers(1, 12))
-def test_passages_are_in_order_cover_all_but_white_space_and_keep_the_limit(text, unit, room):
-    spans = cut_passages(text, COUNTS[unit], room)
-    covered = [False] * len(text)
-    for start, end in spans:
-        assert text[start:end].strip()
-        assert COUNTS[unit](text[start:end]) <= room
-        assert not any(covered[start:end])
-        covered[start:end] = [True] * (end - start)
-    assert spans == sorted(spans)
-    assert all(done or letter.isspace() for done, letter in zip(covered, text, strict=True))
+def best(vectors, query, k, among=None):
+    scores = vectors @ query
+    if among is not None:
+        scores[~among] = -2
+    return np.argsort(-scores, kind="stable")[:k]
 
 
-@given(TEXTS, st.integers(1, 12))
-def test_neighbouring_passages_could_not_have_been_one(text, room):
-    count = COUNTS["words"]
-    spans = cut_passages(text, count, room)
-    for (start, _), (_, end) in zip(spans, spans[1:], strict=False):
-        assert count(text[start:end]) > room
+def recall(index, queries, k, among=None):
+    pairs = [(index.search(query, k, among=among).rows, best(index._vectors, query, k, among)) for query in queries]
+    assert all(len(found) == len(set(found)) == len(true) for found, true in pairs)
+    return np.mean([np.isin(true, found).mean() for found, true in pairs])
 
 
-@given(TEXTS)
-def test_a_text_that_fits_is_one_passage(text):
-    assert len(cut_passages(text, len, 120)) == (1 if text.strip() else 0)
+@pytest.fixture(scope="module")
+def world():
+    return rows_of_a_world(1, ROWS)
 
 
-def test_cuts_are_at_sentence_ends_where_possible_and_else_between_words_and_else_within():
-    def pieces(text, count, room):
-        return [text[a:b] for a, b in cut_passages(text, count, room)]
-
-    words = COUNTS["words"]
-    assert pieces('He said "no." I left. Why?', words, 4) == ['He said "no."', "I left. Why?"]
-    assert pieces("one two three four five. six", words, 3) == ["one two three", "four five. six"]
-    assert pieces("abcdefgh ij", len, 4) == ["abcd", "efgh", "ij"]
+@pytest.fixture(scope="module")
+def built(world):
+    return Index.build(world[0])
 
 
-@pytest.mark.slow
-def test_no_passage_of_a_real_story_is_cut_short_by_the_encoder(starter, encoder):
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(weights.resolve("minilm").source)
-    assert encoder.card.max_tokens == PASSAGE_TOKENS == 256
-    for persona in starter:
-        text = persona.backstory
-        spans = encoder.passages(text)
-        gaps = [text[a:b] for (_, a), (b, _) in zip([(0, 0), *spans], [*spans, (len(text), 0)], strict=True)]
-        assert not "".join(gaps).strip()
-        for a, b in spans:
-            assert len(tokenizer(text[a:b])["input_ids"]) <= 256
+@pytest.fixture(scope="module")
+def queries():
+    return rows_of_a_world(2, 60)[0]
 
 
-@given(TEXTS.map(lambda text: text * 8))
-def test_the_encoders_own_count_with_special_tokens_is_never_above_its_limit(encoder, text):
-    for a, b in encoder.passages(text):
-        assert len(encoder._tokenizer(text[a:b], verbose=False)["input_ids"]) <= encoder.card.max_tokens
-
-
-def test_a_script_without_spaces_is_cut_too(encoder):
-    text = "春が来た" * 300
-    spans = encoder.passages(text)
-    assert len(spans) > 1
-    assert "".join(text[a:b] for a, b in spans) == text
-
-
-# -- encoder
-
-
-def test_an_encoder_gives_unit_vectors_that_do_not_depend_on_the_batch(encoder):
-    texts = ["a farm in Iowa", "the docks at night", "a farm in Iowa, with pigs and a long road to school"]
-    together = encoder.encode(texts)
-    assert together.shape == (3, 384)
-    assert together.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    for row, text in enumerate(texts):
-        np.testing.assert_allclose(encoder.encode([text])[0], together[row], atol=1e-5)
-    assert together[0] @ together[2] > together[0] @ together[1]
-    assert encoder.encode([]).shape == (0, 384)
-
-
-def test_an_encoder_agrees_with_mean_pooling_by_hand(encoder):
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    source = weights.resolve("minilm").source
-    tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source).eval()
-    batch = tokenizer(["I grew up by the river."], return_tensors="pt")
-    with torch.no_grad():
-        mean = model(**batch).last_hidden_state[0].mean(dim=0).numpy()
-    by_hand = mean / np.linalg.norm(mean)
-    np.testing.assert_allclose(encoder.encode(["I grew up by the river."])[0], by_hand, atol=1e-5)
-
-
-def test_the_card_tells_the_model_by_the_content_of_its_weights(encoder):
-    assert encoder.card == EncoderCard(
-        model="sentence-transformers/all-MiniLM-L6-v2",
-        revision=weights.fingerprint(weights.resolve("minilm").source),
-        dimension=384,
-        max_tokens=256,
-    )
-    assert EncoderCard(**encoder.card.to_dict()) == encoder.card
-    assert replace(encoder.card, revision="sha256:0") != encoder.card
-
-
-def test_a_folder_that_is_no_sentence_encoder_is_refused_by_name(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError) as caught:
-        Encoder(str(tmp_path))
-    assert f"{str(tmp_path)!r} cannot be opened as a sentence-transformers model" in str(caught.value)
-
-
-@pytest.mark.slow
-def test_an_encoder_of_the_hub_has_the_revision_of_the_same_weights_in_a_package(tmp_path, encoder):
-    commit, repo = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--lab--encoder"
-    (repo / "snapshots").mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
-    (repo / "snapshots" / commit).symlink_to(weights.resolve("minilm").source, target_is_directory=True)
-    code = "from anthology_hub import Encoder; print(Encoder('lab/encoder').card)"
-    env = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert f"model='lab/encoder', revision='{encoder.card.revision}'" in done.stdout, done.stderr
-
-
-# -- index
+# -- exact
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 80), st.floats(0, 1))
@@ -227,11 +137,19 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
         Index(np.eye(3, dtype=np.float32), file=Path(tmp_path / "flat.faiss"))
 
 
-def test_a_file_that_would_take_far_more_memory_than_its_vectors_is_refused_and_the_limit_put_back(tmp_path):
-    before = faiss.get_deserialization_vector_byte_limit()
-    Index(unit_rows(np.random.default_rng(4), 10_000, 64)).write(tmp_path / "flat.faiss")
-    with pytest.raises(DataError, match="flat.faiss cannot be read: load the collection again"):
-        Index(np.eye(3, dtype=np.float32), file=tmp_path / "flat.faiss")
+def test_a_file_that_claims_or_takes_far_more_than_its_vectors_is_refused_and_the_limit_put_back(tmp_path):
+    before, file = faiss.get_deserialization_vector_byte_limit(), tmp_path / "big.faiss"
+    Index(unit_rows(np.random.default_rng(4), 50, 8)).write(file)
+    whole = file.read_bytes()
+    size = whole.index((50 * 8).to_bytes(8, "little"))
+    file.write_bytes(whole[:size] + (2**50).to_bytes(8, "little") + whole[size + 8 :])
+    with pytest.raises(DataError, match="big.faiss cannot be read: load the collection again"):
+        Index(np.eye(3, dtype=np.float32), file=file)
+    numbered = faiss.IndexIDMap(faiss.IndexFlatIP(1))
+    numbered.add_with_ids(np.ones((400_000, 1), dtype=np.float32), np.arange(400_000))
+    faiss.write_index(numbered, str(file))
+    with pytest.raises(DataError, match="big.faiss cannot be read: load the collection again"):
+        Index(np.eye(3, dtype=np.float32), file=file)
     assert faiss.get_deserialization_vector_byte_limit() == before
 
 
@@ -242,3 +160,216 @@ def test_a_file_of_another_metric_is_refused(tmp_path):
     faiss.write_index(other, str(tmp_path / "flat.faiss"))
     with pytest.raises(DataError, match="flat.faiss ranks by another metric than the inner product"):
         Index(vectors, file=tmp_path / "flat.faiss")
+
+
+def test_equal_vectors_score_equally_and_come_in_the_order_of_their_rows_however_many_are_asked_for():
+    vectors = np.tile(unit_rows(np.random.default_rng(6), 50, 24), (40, 1))
+    queries = unit_rows(np.random.default_rng(7), 30, 24)
+    together = Index(vectors).search_many(queries, 100)
+    for query, hits in zip(queries, together, strict=True):
+        alone = Index(vectors).search(query, 100)
+        assert alone.rows.tolist() == hits.rows.tolist()
+        assert alone.scores.tolist() == hits.scores.tolist()
+        for start in (0, 40):
+            tied = hits.rows[start : start + 40]
+            assert len(set(hits.scores[start : start + 40])) == 1
+            assert tied.tolist() == list(range(tied[0], 2_000, 50))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(0.05, 1))
+def test_the_best_rows_of_the_best_owners_equal_brute_force(seed, k, kept):
+    rng = np.random.default_rng(seed)
+    owners = np.sort(rng.integers(0, 20, 60))
+    vectors, query, among = unit_rows(rng, 60, 6), unit_rows(rng, 1, 6)[0], rng.random(60) < kept
+    scores = np.where(among, vectors @ query, -np.inf)
+    of_each = {owner: scores[owners == owner].max() for owner in set(owners[among].tolist())}
+    hits = Index(vectors).best_of(query, k, owners=owners, among=among)
+    assert owners[hits.rows].tolist() == sorted(of_each, key=lambda owner: -of_each[owner])[:k]
+    np.testing.assert_allclose(hits.scores, sorted(of_each.values(), reverse=True)[:k], atol=1e-6)
+
+
+def test_vectors_are_not_copied_and_half_precision_is_searched_as_it_is(tmp_path):
+    vectors = unit_rows(np.random.default_rng(8), 300, 16).astype(np.float16)
+    np.save(tmp_path / "v.npy", vectors)
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    index, wide = Index(mapped), vectors.astype(np.float32)
+    assert np.shares_memory(index._vectors, mapped)
+    queries, among = unit_rows(np.random.default_rng(9), 5, 16), np.arange(300) % 3 == 0
+    for query, hits in zip(queries, index.search_many(queries, 7, among=among), strict=True):
+        assert hits.rows.tolist() == best(wide, query, 7, among).tolist()
+        assert index.search(query, 7).rows.tolist() == best(wide, query, 7).tolist()
+        np.testing.assert_allclose(hits.scores, wide[hits.rows] @ query, atol=1e-6)
+
+
+def test_owners_and_filters_that_do_not_fit_and_a_recall_that_cannot_be_are_refused():
+    index, query = Index(np.eye(3, dtype=np.float32)), np.eye(3, dtype=np.float32)[0]
+    with pytest.raises(OptionError, match=r"a filter of shape \(2,\) does not fit 3 rows: give one for each"):
+        index.search(query, 1, among=np.ones(2, dtype=bool))
+    with pytest.raises(OptionError, match=r"owners of shape \(4,\) do not fit 3 rows: give one for each"):
+        index.best_of(query, 1, owners=np.arange(4))
+    with pytest.raises(OptionError, match=r"recall must be above 0 and at most 1, got 1.5"):
+        Index.build(np.eye(3, dtype=np.float32), recall=1.5)
+
+
+def test_few_vectors_are_searched_exactly_and_the_facts_say_so():
+    facts = Index.build(np.eye(3, dtype=np.float32)).facts
+    assert facts == IndexFacts(factory="Flat", rows=3, dimension=3, recall=1.0, faiss=faiss.__version__)
+    assert IndexFacts.from_dict({**facts.to_dict(), "file": "index/x.faiss"}) == facts
+    with pytest.raises(DataError, match=r"facts of an index lack \['dimension', 'rows'\].*build the index again"):
+        IndexFacts.from_dict({"factory": "Flat"})
+
+
+# -- lists
+
+
+def test_lists_keep_the_recall_they_promise_and_read_few_of_themselves(built, queries):
+    facts = built.facts
+    assert (facts.factory, facts.rows, facts.dimension) == (f"IVF{lists_for(ROWS)},SQ8", ROWS, WIDTH)
+    assert 0.98 <= facts.recall <= 1
+    assert facts.nprobe < facts.lists / 8
+    assert recall(built, queries, 10) >= 0.96
+    assert recall(built, queries[:20], 100) >= 0.96
+
+
+def test_a_lower_recall_reads_fewer_lists_and_every_list_finds_everything(world, built, queries):
+    few = Index.build(world[0], recall=0.6)
+    assert few.facts.nprobe < built.facts.nprobe
+    assert few.facts.recall >= 0.6
+    assert recall(Index.build(world[0], recall=1), queries[:20], 10) >= 0.99
+
+
+def test_scores_of_lists_are_those_of_exact_search(world, built, queries):
+    for query in queries[:20]:
+        hits = built.search(query, 5)
+        everywhere = Index(world[0]).search(query, ROWS)
+        assert hits.scores.tolist() == [everywhere.scores[everywhere.rows.tolist().index(row)] for row in hits.rows]
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_filter_finds_its_rows_whether_or_not_it_goes_with_the_text(world, built, share):
+    queries, trait = rows_of_a_world(3, 2_000)
+    by_chance = np.random.default_rng(4).random(ROWS) < share
+    by_text = world[1] > np.quantile(world[1], 1 - share)
+    against = queries[np.argsort(trait)[:40]]
+    assert recall(built, queries[:40], 10, by_chance) >= 0.99
+    assert recall(built, against, 10, by_text) >= 0.99
+
+
+@pytest.mark.parametrize("share", [None, 0.3, 0.001])
+def test_many_queries_get_the_hits_of_each_alone_with_one_thread_or_two(world, built, queries, share):
+    among = None if share is None else world[1] > np.quantile(world[1], 1 - share)
+    alone = [built.search(query, 10, among=among) for query in queries]
+    for threads in (1, 2):
+        faiss.omp_set_num_threads(threads)
+        for one, hits in zip(alone, built.search_many(queries, 10, among=among), strict=True):
+            assert hits.rows.tolist() == one.rows.tolist()
+            assert hits.scores.tolist() == one.scores.tolist()
+    faiss.omp_set_num_threads(1)
+
+
+def test_where_rounding_could_decide_which_list_is_read_it_decides_alike_for_one_query_and_many():
+    lists = Inverted.trained(np.eye(24, dtype=np.float32), lists=24, seed=0)
+    queries = np.full((7, 24), 24**-0.5, dtype=np.float32)
+    alone = [lists.nearest(query[None], 5)[0].tolist() for query in queries]
+    assert lists.nearest(queries, 5).tolist() == alone
+    assert lists.nearest(queries, 30).tolist() == [list(range(24))] * 7
+
+
+def test_more_hits_than_the_calibrated_lists_hold_are_found_too(built, queries):
+    for k in (500, 5_000, ROWS + 1):
+        assert len(built.search(queries[0], k).rows) == min(k, ROWS)
+    assert recall(built, queries[:5], 500) >= 0.97
+
+
+def test_the_best_personas_of_four_passages_each_are_found(world, built, queries):
+    owners = np.arange(ROWS) // 4
+    for query in queries:
+        order = best(world[0], query, ROWS)
+        _, first = np.unique(owners[order], return_index=True)
+        true = order[np.sort(first)[:10]]
+        hits = built.best_of(query, 10, owners=owners)
+        assert len(set(owners[hits.rows])) == 10
+        assert np.isin(true, hits.rows).mean() >= 0.8
+    one = built.best_of(query, 3, owners=np.zeros(ROWS, dtype=np.int64))
+    assert one.rows.tolist() == order[:1].tolist()
+
+
+def test_written_lists_open_mapped_with_the_same_hits_and_a_quarter_of_the_bytes(world, built, queries, tmp_path):
+    file = tmp_path / "lists.faiss"
+    built.write(file)
+    assert file.stat().st_size < 0.6 * world[0].nbytes  # 8 bytes of row number beside 24 of code
+    for facts in (built.facts, None):
+        opened = Index(world[0], file=file, facts=facts)
+        assert opened.facts == (facts or replace(built.facts, recall=None))
+        for query in queries[:10]:
+            assert opened.search(query, 10).rows.tolist() == built.search(query, 10).rows.tolist()
+    opened.write(tmp_path / "copy.faiss")
+    assert (tmp_path / "copy.faiss").read_bytes() == file.read_bytes()
+    Index.build(world[0]).write(tmp_path / "again.faiss")
+    assert (tmp_path / "again.faiss").read_bytes() == file.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.faiss", "copy.faiss", "lists.faiss"]
+    assert faiss.read_index(str(file)).ntotal == ROWS
+
+
+def test_half_precision_goes_into_lists_as_well(world, queries):
+    index = Index.build(world[0].astype(np.float16), recall=0.9)
+    wide = index._vectors.astype(np.float32)
+    hits = index.search_many(queries[:20], 10)
+    found = zip(queries, hits, strict=False)
+    assert np.mean([np.isin(best(wide, query, 10), each.rows).mean() for query, each in found]) > 0.85
+
+
+def test_a_graph_finds_the_nearest_lists_and_says_so(world, queries):
+    vectors = world[0][:5_000]
+    lists = Inverted.trained(vectors, lists=100, seed=0, graph=True)
+    lists.add(vectors, first=0)
+    assert lists.factory == "IVF100_HNSW32,SQ8"
+    assert np.array_equal(np.sort(np.concatenate([lists.rows_of(at) for at in range(100)])), np.arange(5_000))
+    exact = np.argsort(-(queries @ lists.centroids.T), axis=1)[:, :10]
+    found = lists.nearest(queries, 10)
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)]) > 0.95
+    assert lists.covering(queries[0], lists.sizes, 1).tolist() == [exact[0, 0]]
+
+
+def test_centroids_without_rows_move_to_the_rows_that_are_worst_served():
+    rows = np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
+    lists = Inverted.trained(rows, lists=4, seed=1)
+    assert np.array_equal(np.unique(lists.centroids.argmax(axis=1)), np.arange(4))
+
+
+def test_a_damaged_or_foreign_file_of_lists_is_refused(world, built, tmp_path):
+    vectors, file = world[0], tmp_path / "lists.faiss"
+    built.write(file)
+    whole = file.read_bytes()
+    with pytest.raises(DataError, match="lists.faiss holds other vectors than the collection"):
+        Index(vectors[::-1], file=file)
+    with pytest.raises(DataError, match=f"lists.faiss holds {ROWS + 1} x 24 vectors, not"):
+        Index(vectors, file=file, facts=replace(built.facts, rows=ROWS + 1))
+    for length in (20, 5_000, len(whole) // 2, len(whole) - 9):
+        file.write_bytes(whole[:length])
+        with pytest.raises(DataError, match="lists.faiss cannot be read: load the collection again"):
+            Index(vectors, file=file)
+    coarse = faiss.IndexFlatIP(WIDTH)
+    for other in (
+        faiss.IndexIVFFlat(coarse, WIDTH, 8, faiss.METRIC_INNER_PRODUCT),
+        faiss.IndexIVFScalarQuantizer(coarse, WIDTH, 8, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT),
+    ):
+        other.train(vectors[:500])
+        other.add(vectors)
+        faiss.write_index(other, str(file))
+        with pytest.raises(DataError, match="lists.faiss .* build the index again"):
+            Index(vectors, file=file)
+
+
+def test_a_file_that_names_rows_that_are_not_there_is_refused_before_they_are_read(world, tmp_path):
+    vectors = world[0][:2_000]
+    lists = Inverted.trained(vectors, lists=4, seed=0)
+    lists.add(vectors, first=0)
+    ids = faiss.rev_swig_ptr(lists.ivf.invlists.get_ids(2), int(lists.sizes[2]))
+    ids[5:] += 10**9
+    faiss.write_index(lists.ivf, str(tmp_path / "bad.faiss"))
+    index = Index(vectors, file=tmp_path / "bad.faiss")
+    with pytest.raises(DataError, match=r"the index names row 1000\d+ of 2000: it is damaged"):
+        index.search(lists.centroids[2], 10)
+    with pytest.raises(DataError, match=r"the index names row 1000\d+ of 2000: it is damaged"):
+        index.search(lists.centroids[2], 1, among=np.arange(2_000) < 1_500)
