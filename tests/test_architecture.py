@@ -14,8 +14,9 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("weights",),
-    ("labelled", "measures", "polychoric", "resampling", "rows"),
+    ("labelled", "measures", "pair_weights", "polychoric", "resampling", "rows"),
     (
+        "assignment",
         "prompts",
         "numerals",
         "answer_table",
@@ -31,7 +32,7 @@ LAYERS = (
         "report_tables",
         "exits",
     ),
-    ("statfiles", "tabulation", "regression"),
+    ("choosing", "statfiles", "tabulation", "regression"),
     ("conditioning", "replies", "trait_replies"),
     ("matching", "cards", "coding", "custody", "ddi", "privacy", "questionnaires.conditions"),
     (
@@ -142,6 +143,7 @@ DOORS = {
     "markdown_it": {"labhub.markup", "labhub.server"},
     "nh3": {"labhub.markup", "labhub.server"},
     "datasets": {"collection", "tabulation"},
+    "ortools": {"assignment"},
 }
 HEAVY = (
     "torch",
