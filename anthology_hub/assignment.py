@@ -122,7 +122,8 @@ class _Search:
         self.gains: NDArray[np.float64] = np.zeros(len(weights.supply))
         """What a seat costs, and what a respondent is left with: weight less price."""
         self.unit = 0.0
-        self.arcs, self.flow = Found.joined(()), np.empty(0, dtype=np.intp)
+        self.arcs = Found.joined(())
+        self.flow = Flow(self.arcs.profile, self.arcs.row, np.empty(0, dtype=np.intp))
 
     def price(self) -> bool:
         """Look for pairs that would gain, over all pairs; say whether there are any."""
@@ -144,19 +145,19 @@ class _Search:
     def solve(self) -> None:
         """Solve the flow on the pairs so far, and price it."""
         amounts = np.rint(self.arcs.value / self.unit).astype(np.int64)
-        self.flow = _flow(self.arcs, amounts, self.weights.supply, self.seats, rank=self.ranks[1])
-        spare = self.weights.supply - _sums(self.arcs.profile, self.flow, len(self.gains))
-        prices, gains = _prices(self.arcs, amounts, self.flow, n_rows=len(self.seats), spare=spare)
+        flow = _flow(self.arcs, amounts, self.weights.supply, self.seats, rank=self.ranks[1])
+        used = np.flatnonzero(flow)
+        self.flow = Flow(self.arcs.profile[used], self.arcs.row[used], flow[used])
+        spare = self.weights.supply - _sums(self.flow.profile, self.flow.respondents, len(self.gains))
+        prices, gains = _prices(self.arcs, amounts, used, n_rows=len(self.seats), spare=spare)
         self.prices, self.gains = np.asarray(prices * self.unit), np.asarray(gains * self.unit)
         self.rounds += 1
 
     def completed(self) -> Flow:
         """The flow, with those it leaves out sent to seats that are left: what they add is lost in rounding."""
-        used = self.flow > 0
-        flow = Flow(self.arcs.profile[used], self.arcs.row[used], self.flow[used])
-        left = self.seats - _sums(flow.row, flow.respondents, len(self.seats))
-        out = self.weights.supply - _sums(flow.profile, flow.respondents, len(self.gains))
-        parts = [flow]
+        left = self.seats - _sums(self.flow.row, self.flow.respondents, len(self.seats))
+        out = self.weights.supply - _sums(self.flow.profile, self.flow.respondents, len(self.gains))
+        parts = [self.flow]
         for profile in sorted(np.flatnonzero(out).tolist(), key=self.ranks[0].__getitem__):
             values = np.where(left > 0, self.weights.row(profile), -np.inf)
             best = np.lexsort((self.ranks[1], -values))[: out[profile]]
@@ -205,14 +206,13 @@ def _flow(
 
 
 def _prices(
-    arcs: Found, amounts: NDArray[np.int64], flow: NDArray[np.intp], *, n_rows: int, spare: NDArray[np.intp]
+    arcs: Found, amounts: NDArray[np.int64], used: NDArray[np.intp], *, n_rows: int, spare: NDArray[np.intp]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The least prices under which nobody on the flow would rather have another pair, and what each is left with.
 
     They are longest paths in the residual graph: a price rises to what another profile would gain by the seat, which
     lowers what those on it are left with, and so on. The flow is optimal, so that there is no cycle to rise along.
     """
-    used = np.flatnonzero(flow > 0)
     prices = np.zeros(n_rows, dtype=np.int64)
     gains = np.full(len(spare), np.iinfo(np.int64).max)
     gains[spare > 0] = 0

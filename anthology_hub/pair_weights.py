@@ -231,7 +231,8 @@ class _Search:
     def best(self, bounds: NDArray[np.float32]) -> Found:
         """Compute the blocks whose bound reaches what is wanted; bounds have shape (profiles, blocks)."""
         least = np.maximum(self.above, _less(self._promising(bounds)))
-        found = self._computed(np.nonzero(bounds >= _single(least)[:, None]), least)
+        reached = np.flatnonzero(bounds >= _single(least)[:, None])
+        found = self._computed(np.divmod(reached, bounds.shape[1]), least)
         found = found.take(np.lexsort((-found.value, found.profile)))
         return found.take(found.value >= _less(_kth(found, self.k))[found.profile])
 
@@ -247,14 +248,15 @@ class _Search:
         kth = np.sort(values, axis=1)[np.arange(len(tops)), -within]
         return np.where(self.k > within, -np.inf, kth)
 
-    def _computed(self, pairs: tuple[NDArray[np.intp], ...], least: NDArray[np.float64]) -> Found:
+    def _computed(self, pairs: tuple[NDArray[np.intp], NDArray[np.intp]], least: NDArray[np.float64]) -> Found:
         """What reaches the limit; pairs are of a position among the profiles and a block."""
         parts = []
         for start in range(0, len(pairs[0]), _CELLS // BLOCK):
             at, block = (column[start : start + _CELLS // BLOCK] for column in pairs)
             values = self.weights.values(self.profiles[at], block, self.prices)
-            i, inside = np.nonzero((values >= least[at, None]) & (values > self.above[at, None]))
-            parts.append(Found(at[i], block[i] * BLOCK + inside, values[i, inside]))
+            good = np.flatnonzero((values >= least[at, None]) & (values > self.above[at, None]))
+            i = good // BLOCK
+            parts.append(Found(at[i], block[i] * BLOCK + good % BLOCK, values.ravel()[good]))
         return Found.joined(parts)
 
 
@@ -381,7 +383,8 @@ def _merged(columns: Sequence[_Column]) -> tuple[NDArray[np.intp], NDArray[np.in
     """One persona of each row, in an order that puts like beside like, and the row of each persona."""
     hashes, tops = _content(columns)
     _, leaders, row_of = np.unique(hashes, return_index=True, return_inverse=True)
-    if not all(_agree(column, leaders[row_of]) for column in columns):
+    merged = np.flatnonzero(leaders[row_of] != np.arange(len(hashes)))
+    if not all(_agree(column, merged, leaders[row_of]) for column in columns):
         # Two contents with one hash, once in 10^7 million personas: nobody is merged then.
         leaders = row_of = np.arange(len(hashes))
     order = np.argsort(tops[leaders], kind="stable")
@@ -406,8 +409,8 @@ def _content(columns: Sequence[_Column]) -> tuple[NDArray[np.uint64], NDArray[np
     return hashes, tops
 
 
-def _agree(column: _Column, leaders: NDArray[np.intp]) -> bool:
-    parts = _parts(len(leaders))
+def _agree(column: _Column, personas: NDArray[np.intp], leaders: NDArray[np.intp]) -> bool:
+    parts = (personas[part] for part in _parts(len(personas)))
     return all(bool((column.of(part) == column.of(leaders[part])).all()) for part in parts)
 
 
