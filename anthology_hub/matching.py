@@ -1,21 +1,25 @@
 """Which persona stands in for which respondent. Pure: arrays in, a `Matching` out.
 
 The weight of a pair is the product over traits of the probability that the persona has the respondent's level
-(Anthology, Moon et al. 2024, section 3.3). It is computed in log space with a floor, once for each distinct profile of
-respondents. A respondent's unknown level and a persona's missing annotation count as uniform, and are counted. Draws
-and ties follow seed and ids alone, so that neither the order of the personas nor that of the respondents matters.
+(Anthology, Moon et al. 2024, section 3.3), each with a floor. A respondent's unknown level and a persona's missing
+annotation count as uniform, and are counted. Draws and ties follow seed and ids alone, so that neither the order of the
+personas nor that of the respondents matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from anthology_hub.assignment import DENSE, Casting
+from anthology_hub.choosing import UNMATCHED, Choosers
 from anthology_hub.crosswalks import Crosswalk
-from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
-from anthology_hub.prompts import derive_seed
+from anthology_hub.errors import AnthologyWarning, EmptyError, OptionError, UnknownNameError
+from anthology_hub.pair_weights import PairWeights, floored
 from anthology_hub.schema import MISSING, Codebook, Matching, Persona, Respondents, Role
 from anthology_hub.weighting import effective_size
 
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
 METHODS = ("greedy", "optimal", "capacity", "random")
 FLOOR = 1e-4
 """Least probability of a level: keeps an impossible trait from hiding how well the others fit."""
-UNMATCHED = -1
+_PROVEN = 1e-9
+"""Greatest gap that rounding alone leaves."""
+_DEEPEST = 600.0
+"""How far below 1 a weight may lie, in nats, before it comes near the least number there is."""
 
 
 class People(Protocol):
@@ -64,6 +71,15 @@ class People(Protocol):
         ...
 
 
+@runtime_checkable
+class Taking(Protocol):
+    """A collection that gives many personas at once."""
+
+    def take(self, rows: Sequence[int]) -> Iterable[Persona]:
+        """The personas at some positions, in that order."""
+        ...
+
+
 class Searchable(Protocol):
     """What semantic affinity needs of a collection; `Anthology` with embeddings has it."""
 
@@ -97,12 +113,20 @@ def match(
     affinity: ArrayLike | None = None,
     affinity_weight: float = 1.0,
     partial: bool = False,
+    impossible: bool = True,
+    rounds: int = 50,
 ) -> Matching:
     """Cast personas as respondents.
 
     The paper's matchings (Moon et al. 2024, section 3.3) are `greedy` and `optimal` with all else as it is by default,
     up to the floor: with `floor` near 0 the objective is theirs, the sum of products of probabilities. Two things of
     their code are left out: ties that all go to the first persona, and pairs of weight 0 that are assigned at random.
+    A pair has weight 0 if, before the floor, the persona cannot have one of the respondent's levels: such pairs are
+    counted as `diagnostics["zero_weight_pairs"]`, and with `impossible=False` they are no pairs.
+
+    Up to `assignment.DENSE` pairs scipy finds the assignment; larger ones need the extra `matching`, and their
+    `diagnostics` hold `weight_bound`, which no casting exceeds in total weight, and `optimality_gap`, the share of it
+    that this one falls short of: below 1e-9 it is proven best.
 
     Args:
         people: The personas, usually an `Anthology`, filtered or not.
@@ -123,9 +147,13 @@ def match(
         affinity_weight: What an affinity of 1 counts as, in nats.
         partial: Whether respondents for whom no persona is left may go without a role. Those of least total weight do;
             `diagnostics["unmatched_respondents"]` counts them, `diagnose` names them.
+        impossible: Whether a persona may stand in for somebody one of whose levels it cannot have. If not, respondents
+            for whom no other is left go without a role, and are counted as above.
+        rounds: For assignments too large for scipy: stop after so many flows, with a warning if that is too early.
 
     Raises:
-        EmptyError: If there is nobody to match.
+        EmptyError: If there is nobody to match, or nobody whom a persona can stand in for.
+        MissingExtraError: If the assignment is too large for scipy and OR-tools is not installed.
         OptionError: If there are fewer seats than respondents, or an option is unknown, out of range or of another
             method.
         UnknownNameError: If a trait is unknown.
@@ -139,22 +167,35 @@ def match(
     if not len(people) or not len(humans):
         raise EmptyError(f"cannot match {len(humans)} respondents with {len(people)} personas: both need at least one")
     _check_method(people, humans, method, capacity=capacity, top_k=top_k, partial=partial)
+    if rounds < 1:
+        raise OptionError(f"rounds must be 1 or more, got {rounds}")
     tables = trait_tables(people, humans, traits=traits, crosswalk=crosswalk)
     _check_named(tables, floor=floor, importance=importance or {})
     tables = {name: table for name, table in tables.items() if (importance or {}).get(name, 1) > 0}
     if not tables:
         raise OptionError("no trait to match on: every trait has importance 0, give one of them more")
     codes = {name: humans.codes[name] for name in tables}
-    log_weights, unannotated = log_weight_matrix(tables, codes, floor=floor, importance=importance)
-    near = None if affinity is None else _semantic(affinity, log_weights.shape, affinity_weight)
-    total = log_weights if near is None else log_weights + near
-    chosen = _choose(total, (humans.ids, people.ids), method, seed=seed, capacity=capacity, top_k=top_k)
+    terms = _Terms(
+        tables=tables,
+        codes=codes,
+        floor=_floors(tables, floor),
+        importance={name: (importance or {}).get(name, 1.0) for name in tables},
+        impossible=impossible,
+    )
+    near = None if affinity is None else _semantic(affinity, (len(humans), len(people)), affinity_weight)
+    choosers = Choosers(humans.ids, people.ids, seed=seed)
+    chosen, casting = _choose(choosers, terms, near, method, capacity=capacity or 1, top_k=top_k, rounds=rounds)
+    if not impossible:
+        chosen = np.where(terms.zero(chosen), UNMATCHED, chosen)
     rows = np.flatnonzero(chosen != UNMATCHED)
-    best = log_weights[rows, chosen[rows]]
-    missing = sum(int((column == MISSING).sum()) for column in codes.values())
-    counts = {"unannotated_levels": float(unannotated), "unknown_respondent_levels": float(missing)}
-    left_out = {"unmatched_respondents": float(len(humans) - len(rows))} if partial else {}
-    fit = level_probs(tables, {name: column[rows] for name, column in codes.items()}, chosen[rows])
+    if not len(rows):
+        raise EmptyError(
+            f"none of {len(people)} personas can have the levels of one of {len(humans)} respondents: match on fewer "
+            "traits, give the crosswalk shares, or allow it with impossible=True"
+        )
+    fit = terms.fit(rows, chosen[rows])
+    best = terms.log_weights(fit)
+    left_out = {"unmatched_respondents": float(len(humans) - len(rows))} if partial or not impossible else {}
     return Matching(
         roles=_roles(people, humans, rows, (chosen[rows], best)),
         method=method,
@@ -162,7 +203,7 @@ def match(
         collection=people.identity,
         origin=people.origin,
         humans=humans.name,
-        diagnostics={**figures(best, chosen[rows], fit), **counts, **left_out},
+        diagnostics={**figures(best, chosen[rows], fit), **terms.counts(), **left_out, **_proof(casting)},
         codebook=people.codebook.coded(humans.levels),
     )
 
@@ -312,8 +353,8 @@ def figures(
         fit: As from `level_probs`.
 
     Returns:
-        mean_weight; zero_weight_share (pairs with an impossible trait); distinct_personas; maximum_reuse;
-        effective_personas (Kish, over the uses).
+        mean_weight; zero_weight_share and zero_weight_pairs (pairs with an impossible trait); distinct_personas;
+        maximum_reuse; effective_personas (Kish, over the uses).
 
     Example:
         >>> found = figures(np.log([0.5, 0.25]), np.array([7, 7]), {"age": np.array([0.5, 0.0])})
@@ -325,6 +366,7 @@ def figures(
     return {
         "mean_weight": float(np.exp(log_weights).mean()),
         "zero_weight_share": float(zero.mean()),
+        "zero_weight_pairs": float(zero.sum()),
         "distinct_personas": float(len(uses)),
         "maximum_reuse": float(uses.max()),
         "effective_personas": effective_size(uses),
@@ -358,22 +400,114 @@ def log_weight_matrix(
         >>> np.exp(weights).round(4).tolist()
         [[0.0001, 0.75], [1.0, 0.25]]
     """
-    floors = dict(floor) if isinstance(floor, Mapping) else dict.fromkeys(tables, floor)
-    exponents = dict(importance or {})
-    _check_ranges(floors, exponents)
-    profiles, inverse = np.unique(np.stack([codes[name] for name in tables], axis=1), axis=0, return_inverse=True)
-    total = np.zeros((len(profiles), len(next(iter(tables.values())))))
-    unannotated = 0
-    for at, (name, table) in enumerate(tables.items()):
-        blank = np.asarray(np.isnan(table).any(axis=1))
-        unannotated += int(blank.sum())
-        levels = table.shape[1]
-        filled = np.where(blank[:, None], 1 / levels, table)
-        # The extra last column answers code MISSING (-1): an unknown level is uniform over the levels.
-        whole = np.column_stack([filled, np.full(len(filled), 1 / levels)])
-        logs = np.log(np.maximum(whole, floors.get(name, FLOOR)))
-        total += exponents.get(name, 1.0) * logs.T[profiles[:, at]]
-    return total[inverse.ravel()], unannotated
+    _check_ranges(floor if isinstance(floor, Mapping) else {"every trait": floor}, importance or {})
+    terms = _Terms(
+        tables=tables,
+        codes=codes,
+        floor=_floors(tables, floor),
+        importance={name: (importance or {}).get(name, 1.0) for name in tables},
+    )
+    return terms.log_matrix(), int(terms.counts()["unannotated_levels"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """What weighs how much."""
+
+    tables: Mapping[str, NDArray[np.float64]]
+    codes: Mapping[str, NDArray[np.int16]]
+    floor: Mapping[str, float]
+    importance: Mapping[str, float]
+    impossible: bool = True
+
+    def weights(self, *, order_only: bool = False) -> PairWeights:
+        """Weights of all pairs; if only their order counts, powers that keep tiny floors from ending at 0."""
+        depth = -sum(self.importance[name] * np.log(self.floor[name]) for name in self.tables)
+        power = min(1.0, _DEEPEST / depth) if order_only else 1.0
+        return PairWeights.of(
+            self.tables,
+            self.codes,
+            floor=self.floor,
+            importance={name: exponent * power for name, exponent in self.importance.items()},
+            impossible=self.impossible,
+        )
+
+    def log_matrix(self) -> NDArray[np.float64]:
+        """Log weights of all pairs, shape (respondents, personas), computed once for each profile."""
+        codes = np.stack([self.codes[name] for name in self.tables], axis=1)
+        profiles, of = np.unique(codes, axis=0, return_inverse=True)
+        total = np.zeros((len(profiles), len(next(iter(self.tables.values())))))
+        for column, (name, table) in zip(profiles.T, self.tables.items(), strict=True):
+            used, at = np.unique(column, return_inverse=True)
+            probs = floored(table, used, self.floor[name], impossible=self.impossible)
+            with np.errstate(divide="ignore"):
+                total += self.importance[name] * np.log(probs).T[at]
+        return total[of.ravel()]
+
+    def fit(self, rows: NDArray[np.intp], chosen: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """As `level_probs`, of the respondents at some rows."""
+        return level_probs(self.tables, {name: column[rows] for name, column in self.codes.items()}, chosen)
+
+    def zero(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether a respondent's persona cannot have one of the levels, shape (respondents,)."""
+        fit = self.fit(np.arange(len(chosen)), chosen)
+        return np.asarray(np.any([probs == 0 for probs in fit.values()], axis=0))
+
+    def log_weights(self, fit: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Log weights of pairs, shape (pairs,)."""
+        total = np.zeros(len(next(iter(fit.values()))))
+        for name, probs in fit.items():
+            uniform = 1 / self.tables[name].shape[1]
+            known = np.where(np.isnan(probs), uniform, probs)
+            total += self.importance[name] * np.log(np.maximum(known, self.floor[name]))
+        return total
+
+    def counts(self) -> dict[str, float]:
+        """What is not known on either side."""
+        return {
+            "unannotated_levels": float(sum(np.isnan(table).any(axis=1).sum() for table in self.tables.values())),
+            "unknown_respondent_levels": float(sum((column == MISSING).sum() for column in self.codes.values())),
+        }
+
+
+def _floors(tables: Iterable[str], floor: float | Mapping[str, float]) -> dict[str, float]:
+    return {name: floor.get(name, FLOOR) if isinstance(floor, Mapping) else floor for name in tables}
+
+
+def _choose(
+    choosers: Choosers,
+    terms: _Terms,
+    near: NDArray[np.float64] | None,
+    method: str,
+    *,
+    capacity: int,
+    top_k: int,
+    rounds: int,
+) -> tuple[NDArray[np.intp], Casting | None]:
+    """The persona of each respondent, or UNMATCHED, and how an assignment came about."""
+    respondents, personas = len(choosers.respondents.ids), len(choosers.personas.ids)
+    if method == "random":
+        return choosers.drawn(), None
+    if near is not None:
+        return choosers.nearest(terms.log_matrix() + near, method, capacity=capacity, top_k=top_k), None
+    if method == "greedy" or respondents <= capacity:
+        return choosers.greedy(terms.weights(order_only=True), top_k), None
+    if respondents * personas * capacity <= DENSE:
+        return choosers.assigned(terms.weights(), capacity), None
+    return choosers.cast(terms.weights(), capacity, rounds=rounds)
+
+
+def _proof(casting: Casting | None) -> dict[str, float]:
+    if casting is None:
+        return {}
+    if casting.gap > _PROVEN:
+        warnings.warn(
+            f"the assignment was stopped after {casting.rounds} rounds: its total weight is {casting.total:.6g}, at "
+            f"most {casting.gap:.2%} below the best; allow more rounds to come nearer",
+            AnthologyWarning,
+            stacklevel=3,
+        )
+    return {"weight_bound": casting.bound, "optimality_gap": casting.gap}
 
 
 def _check_method(
@@ -431,55 +565,6 @@ def _semantic(affinity: ArrayLike, shape: tuple[int, ...], weight: float) -> NDA
     return weight * values
 
 
-def _choose(
-    log_weights: NDArray[np.float64],
-    ids: tuple[Sequence[str], Sequence[str]],
-    method: str,
-    *,
-    seed: int,
-    capacity: int | None,
-    top_k: int,
-) -> NDArray[np.intp]:
-    """Return the persona of each respondent, or UNMATCHED."""
-    # All is done in an order that seed and ids alone decide: ties that go by position are then random, but repeatable.
-    rows, columns = (_shuffled(names, seed, side) for names, side in zip(ids, ("respondent", "persona"), strict=True))
-    # Ties that are exact in the products may differ by rounding in the logs.
-    weights = log_weights[np.ix_(rows, columns)].round(9)
-    if method == "random":
-        matched = picked = np.arange(min(weights.shape))
-    elif method == "greedy" or len(rows) <= (capacity or 1):
-        draws = [derive_seed(seed, ids[0][row], "greedy") for row in rows]
-        matched, picked = np.arange(len(rows)), _greedy(weights, draws, top_k)
-    else:
-        matched, picked = _assigned(weights, capacity or 1)
-    chosen = np.full(len(rows), UNMATCHED)
-    chosen[rows[matched]] = columns[picked]
-    return chosen
-
-
-def _shuffled(names: Sequence[str], seed: int, side: str) -> NDArray[np.intp]:
-    return np.argsort([derive_seed(seed, name, side) for name in names], kind="stable")
-
-
-def _greedy(weights: NDArray[np.float64], draws: Sequence[int], top_k: int) -> NDArray[np.intp]:
-    """Draw a rank, and then one of those who share the weight of that rank: so all ties are drawn evenly."""
-    found = []
-    for row, number in zip(weights, draws, strict=True):
-        number, rank = divmod(number, top_k)
-        tied = np.flatnonzero(row == (np.partition(row, -rank - 1)[-rank - 1] if rank else row.max()))
-        found.append(tied[number % len(tied)])
-    return np.array(found, dtype=np.intp)
-
-
-def _assigned(weights: NDArray[np.float64], capacity: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    from scipy.optimize import linear_sum_assignment
-
-    # The objective is the sum of weights, not of logs; the scale cancels and keeps tiny products apart from zero.
-    value = np.exp(weights - weights.max(axis=None))
-    rows, seats = linear_sum_assignment(np.repeat(value, capacity, axis=1) if capacity > 1 else value, maximize=True)
-    return rows, seats // capacity
-
-
 def _roles(
     people: People | Codebook,
     humans: Respondents,
@@ -488,24 +573,28 @@ def _roles(
 ) -> tuple[Role, ...]:
     """Roles of the respondents at some rows; `pairs` are their personas and log weights."""
     codebook = people if isinstance(people, Codebook) else people.codebook
-    cache: dict[int, Persona] = {}
+    cast = {} if pairs is None or isinstance(people, Codebook) else _players(people, pairs[0])
     roles = []
     for number, row in enumerate(rows.tolist()):
-        persona, known = None, humans.traits_of(row)
-        if pairs is not None and not isinstance(people, Codebook):
-            at = int(pairs[0][number])
-            persona = cache[at] if at in cache else cache.setdefault(at, people[at])
+        known = humans.traits_of(row)
         roles.append(
             Role(
                 respondent_id=humans.ids[row],
                 weight=1.0 if humans.weights is None else float(humans.weights[row]),
                 traits=_sentences(codebook, known),
                 levels={trait.name: known[trait.name] for trait in codebook.traits if trait.name in known},
-                persona=persona,
+                persona=None if pairs is None else cast[int(pairs[0][number])],
                 log_weight=0.0 if pairs is None else float(pairs[1][number]),
             )
         )
     return tuple(roles)
+
+
+def _players(people: People, chosen: NDArray[np.intp]) -> dict[int, Persona]:
+    """The personas at some positions, each fetched once, and all at once where the collection can."""
+    places = np.unique(chosen).tolist()
+    found = people.take(places) if isinstance(people, Taking) else (people[at] for at in places)
+    return dict(zip(places, found, strict=True))
 
 
 def _sentences(codebook: Codebook, known: Mapping[str, str]) -> dict[str, str]:

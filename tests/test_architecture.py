@@ -14,8 +14,9 @@ LAYERS = (
     ("errors",),
     ("schema",),
     ("weights",),
-    ("bitmaps", "labelled", "measures", "polychoric", "resampling", "rows", "sidestore"),
+    ("bitmaps", "labelled", "measures", "polychoric", "resampling", "rows", "sidestore", "pair_weights"),
     (
+        "assignment",
         "prompts",
         "numerals",
         "answer_table",
@@ -32,7 +33,7 @@ LAYERS = (
         "exits",
         "scoring",
     ),
-    ("statfiles", "tabulation", "regression", "inverted"),
+    ("statfiles", "tabulation", "regression", "inverted", "choosing"),
     ("conditioning", "replies", "trait_replies"),
     ("matching", "cards", "coding", "custody", "ddi", "privacy", "questionnaires.conditions"),
     (
@@ -143,6 +144,7 @@ DOORS = {
     "markdown_it": {"labhub.markup", "labhub.server"},
     "nh3": {"labhub.markup", "labhub.server"},
     "datasets": {"collection", "tabulation"},
+    "ortools": {"assignment"},
 }
 HEAVY = (
     "torch",

@@ -333,6 +333,7 @@ def test_the_probabilities_of_pairs_are_undefined_where_either_side_is_not_known
     assert found == {
         "mean_weight": pytest.approx(0.5),
         "zero_weight_share": 0.25,
+        "zero_weight_pairs": 1.0,
         "distinct_personas": 2.0,
         "maximum_reuse": 3.0,
         "effective_personas": pytest.approx(16 / 10),
