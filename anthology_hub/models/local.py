@@ -125,6 +125,7 @@ class LocalModel:
         """
         rows = [self.encode(prompt) for prompt in prompts]
         self._check_window(rows, more=sampling.max_tokens)
+        self._cache.check(max(map(len, rows), default=0) + sampling.max_tokens)
         replies = [_Reply(self._tokenizer, row, sampling, seed) for row, seed in zip(rows, seeds, strict=True)]
         for portion in self._cache.portions([len(row) + sampling.max_tokens for row in rows]):
             self._say([replies[at] for at in portion], sampling)
