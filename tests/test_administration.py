@@ -217,7 +217,7 @@ def test_a_real_engine_reads_each_backstory_once(history, tmp_path, spending):
     simulate(Matching(roles=roles, method="greedy"), spending, model, options=options)
     contexts = sum(len(model.encode(Prompt(context=story, turns=(), question=""))) for story in stories)
     # The answers in the history are the small rest.
-    assert contexts < model.tokens_computed < contexts + questions + 1000 < 2 * contexts + questions
+    assert contexts < model.tokens.computed < contexts + questions + 1000 < 2 * contexts + questions
 
 
 # -- the order of options, and their labels

