@@ -306,6 +306,19 @@ def load_run(folder: str | Path) -> Answers:
     return assemble(seats, survey, cells, store.provenance)
 
 
+def gaps_of(answers: Answers) -> int:
+    """Return how many answers a run still lacks, because a server did not give them in time.
+
+    Example:
+        >>> from anthology_hub import Respondents, open_model, unmatched
+        >>> cast, survey = unmatched(Respondents.load("gss-2018").sample(3)), Survey.load("bfi")
+        >>> gaps_of(simulate(cast, survey, open_model("scripted:uniform"), options=SimulateOptions(conditioning="bio")))
+        0
+    """
+    # What was asked counts its tries; what is in no part has none.
+    return 0 if answers.tries is None else int(((answers.statuses == FAILED) & (answers.tries == MISSING)).sum())
+
+
 def _planned(
     cast: Matching, survey: Survey, options: SimulateOptions, *, seed: int, earlier: Sequence[Answers], wave: str
 ) -> _Plan:

@@ -79,6 +79,7 @@ LAYERS = (
     ("labhub.commands",),
     ("quickstart",),
     ("console",),
+    ("cli_models",),
     (
         "cli_sharing",
         "cli_comparing",
@@ -110,6 +111,7 @@ DOORS = {
         "cli_humans",
         "cli_interviewing",
         "cli_making",
+        "cli_models",
         "cli_planning",
         "cli_sharing",
         "cli_simulating",
@@ -156,6 +158,7 @@ HEAVY = (
     "pandas",
     "matplotlib",
     "pyarrow",
+    "aiohttp",
 )
 
 

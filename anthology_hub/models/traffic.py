@@ -43,7 +43,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 30.0
 """Seconds: the first retry waits up to one, none waits longer than the other unless the server says so."""
 PATIENCE = 4
 """Tries that fit into a deadline if each of them stalls."""
-TOLERATED = 0.2
+ROUND = 20
+"""Fewest outcomes by which the load is steered: fewer say little about how many fail."""
+TOLERATED = 0.25
 """Share of a round that may fail by chance; more says that the server has too much to do."""
 FAULTS = 3
 """Failures in a row after which a server is left out."""
@@ -56,13 +58,14 @@ REMEMBERED = 4096
 class Flow:
     """How many requests one server gets at once.
 
-    A round is as many outcomes as the limit. Where more than a fifth of them failed or were sent away, the limit is
-    halved. Otherwise the rate decides: a tenth more answers in a second than ever, and the limit doubles, after the
-    first setback grows by a tenth; no more of them at twice the waiting of the best round, and it shrinks by a tenth.
+    A round is as many outcomes as the limit, but no fewer than `ROUND`. Where more than a quarter of them failed or
+    were sent away, the limit is halved. Otherwise the rate decides: a tenth more answers in a second than ever, and
+    the limit doubles; no more of them at twice the waiting of the best round, and it shrinks by a tenth; in between,
+    and always after the first setback, it grows by a tenth.
 
     Example:
         >>> flow = Flow(most=64)
-        >>> for _ in range(8):
+        >>> for _ in range(ROUND):
         ...     flow.troubled()
         >>> flow.limit
         4.0
@@ -90,7 +93,7 @@ class Flow:
         self._count(now)
 
     def _count(self, now: float | None) -> None:
-        if self._done + self._troubles >= self.limit:
+        if self._done + self._troubles >= max(ROUND, self.limit):
             now = time.monotonic() if now is None else now
             if self._troubles > TOLERATED * (self._done + self._troubles):
                 self._doubling, self._rate, self.limit = False, 0.0, max(1.0, self.limit / 2)
@@ -101,15 +104,15 @@ class Flow:
 
     def _steer(self, rate: float, wait: float) -> None:
         self._least = min(self._least, wait)
-        if rate > 1.1 * self._rate:
-            self._rate = rate
-            self.limit = min(self.most, self.limit * 2 if self._doubling else self.limit + max(1.0, self.limit / 10))
-            return
-        self._doubling = False
-        if wait > 2 * self._least:
-            self.limit = max(1.0, self.limit * 0.9)
+        better, step = rate > 1.1 * self._rate, max(1.0, self.limit / 10)
+        if not better and wait > 2 * self._least:
+            step = -self.limit / 10
+        elif better and self._doubling:
+            step = self.limit
+        self._doubling = self._doubling and better
+        self.limit = min(float(self.most), max(1.0, self.limit + step))
         # The best rate of long ago need not be within reach now.
-        self._rate *= 0.98
+        self._rate = max(rate, self._rate * 0.98)
 
 
 @dataclass(kw_only=True)
@@ -124,6 +127,7 @@ class Server:
     faults: int = 0
     """Failures in a row."""
     out_until: float = 0.0
+    _failed_at: float = 0.0
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque, repr=False)
 
     def at(self, path: str) -> str:
@@ -152,11 +156,13 @@ class Server:
                 turn.set_result(None)
                 free -= 1
 
-    def failed(self, now: float) -> None:
-        """Count a failure that is the server's own."""
-        self.faults += 1
+    def failed(self, began: float, *, longest: float = LONGEST_OUT) -> None:
+        """Count a failure that is the server's own; requests that were under way together fail as one."""
+        if began < self._failed_at:
+            return
+        self.faults, self._failed_at = self.faults + 1, time.monotonic()
         if self.faults >= FAULTS:
-            self.out_until = now + min(LONGEST_OUT, 2.0 ** (self.faults - FAULTS))
+            self.out_until = self._failed_at + min(longest, 2.0 ** (self.faults - FAULTS))
 
     def well(self) -> None:
         """It answered."""
@@ -310,7 +316,7 @@ class Traffic:
             try:
                 found = read(await self._reply(server, "POST", path, data))
             except _Trouble as trouble:
-                self._blame(server, trouble)
+                self._blame(server, trouble, began)
                 raise
             except (LookupError, TypeError, ValueError) as error:
                 raise _Trouble(f"a reply that cannot be read ({type(error).__name__})") from error
@@ -320,11 +326,11 @@ class Traffic:
             server.flow.answered(now - began, flying=server.flying, now=now)
             return found
 
-    def _blame(self, server: Server, trouble: _Trouble) -> None:
+    def _blame(self, server: Server, trouble: _Trouble, began: float) -> None:
         if not trouble.final:
             server.flow.troubled()
         if not (trouble.final or trouble.busy):
-            server.failed(time.monotonic())
+            server.failed(began, longest=min(LONGEST_OUT, self.deadline / PATIENCE))
 
     async def _reply(self, server: Server, method: str, path: str, data: bytes | None) -> Any:  # noqa: ANN401 - JSON
         import aiohttp
