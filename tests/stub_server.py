@@ -15,7 +15,7 @@ import random
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,8 @@ class Stub:
     """Kind of failure (503, 429, reset, stall, garbage, 500) -> share of the requests."""
     refuse: str = ""
     """Prompts with this in them are refused for good."""
+    stall: str = ""
+    """Prompts with this in them get no reply."""
     capacity: int = 10**6
     """Requests that it takes at once; what is above is sent away with 429."""
     delay: float = 0.0
@@ -57,6 +59,10 @@ class Stub:
     url: str = ""
     keeps: bool = True
     """Whether it keeps a record of the bodies."""
+    says: Callable[[str, object], str] | None = None
+    """From a prompt and a seed to the text that it says, instead of `said`."""
+    trail: list[tuple[str, str]] = field(default_factory=list)
+    """("in" or "out", prompt) as requests come and go."""
     _random: random.Random = field(default_factory=lambda: random.Random(7))
 
     def app(self) -> web.Application:
@@ -94,6 +100,7 @@ class Stub:
             return self._no(401, f"wrong key {request.headers.get('Authorization')}")
         if self.keeps:
             self.asked.append(body)
+            self.trail.append(("in", prompt))
         if (body.get("top_logprobs") or int(body.get("logprobs") or 0)) > max(self.lists, 1):
             return self._no(400, "too many logprobs")
         if self.refuse and self.refuse in prompt:
@@ -105,9 +112,13 @@ class Stub:
         try:
             if self.delay:
                 await asyncio.sleep(self.delay)
+            if self.stall and self.stall in prompt:
+                return await self._fail(request, "stall")
             if failure := self._failure():
                 return await self._fail(request, failure)
             self.answered[digest(prompt, body.get("seed"))] += 1
+            if self.keeps:
+                self.trail.append(("out", prompt))
             return web.Response(body=json.dumps(self._said(body, prompt)).encode(), content_type="application/json")
         finally:
             self.flying -= 1
@@ -142,7 +153,7 @@ class Stub:
 
     def _said(self, body: dict[str, Any], prompt: str) -> dict[str, Any]:
         listed = self._listed(body, prompt)
-        text, chat = said(prompt, body.get("seed")), "messages" in body
+        text, chat = (self.says or said)(prompt, body.get("seed")), "messages" in body
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "logprobs": None}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         if listed is not None and chat:
@@ -178,7 +189,7 @@ def tokens_of(prompt: str) -> list[tuple[str, float]]:
     """Return the tokens that it may say next, with their probabilities: letters, letters after a space, other words."""
     drawn = int(digest(prompt, ""), 16)
     weights = {
-        f"{space}{letter}": 1 + drawn % (7 + 3 * at) for at, letter in enumerate("ABCDEFG") for space in ("", " ")
+        f"{space}{letter}": 4 + drawn % (7 + 3 * at) for at, letter in enumerate("ABCDEFG") for space in ("", " ")
     }
     weights |= {f"word{at}": 1 for at in range(40)}
     total = sum(weights.values())
