@@ -368,9 +368,7 @@ async def _introduced(traffic: Traffic, address: Address) -> tuple[str, Dialect]
             lists.append({model["id"]: str(model.get("owned_by", "")) for model in reply["data"]})
         except (ModelError, LookupError, TypeError, AttributeError) as error:
             last = error if isinstance(error, ModelError) else ModelError(f"{server.url} tells no models ({error!r})")
-    if not lists and not address.model:
-        raise last
-    if not lists and not any(server.faults == 0 for server in traffic.servers):
+    if not lists and (not address.model or all(server.faults for server in traffic.servers)):
         raise last
     common = [model for model in (lists or [{}])[0] if all(model in each for each in lists)]
     if not address.model and len(common) != 1:

@@ -172,9 +172,10 @@ class Server:
 class _Trouble(Exception):
     """One try that failed, and what that means."""
 
-    def __init__(self, reason: str, *, wait: float = 0.0, busy: bool = False, final: bool = False) -> None:
+    def __init__(self, reason: str, *, wait: float = 0.0, status: int = 0, final: bool = False) -> None:
         super().__init__(reason)
-        self.wait, self.busy, self.final = wait, busy, final
+        self.wait, self.final = wait, final
+        self.there, self.busy = status > 0, status in BUSY
 
 
 class Traffic:
@@ -378,7 +379,7 @@ class Traffic:
         if status in REFUSED:
             return self._refusal(words)
         # Without the words: how often each happened is counted.
-        return _Trouble(f"HTTP {status}", wait=_seconds(later), busy=status in BUSY)
+        return _Trouble(f"HTTP {status}", wait=_seconds(later), status=status)
 
     def _refusal(self, words: str) -> _Trouble:
         """What a server says no to for good; if it never said yes, something is wrong with all requests."""
@@ -391,7 +392,7 @@ class Traffic:
         return words.replace(key, "***") if key else words
 
     async def get(self, server: Server, path: str) -> Any:  # noqa: ANN401 - JSON
-        """Ask a server for something about itself, once.
+        """Ask a server for something about itself, once; None if it is there but has trouble with that.
 
         Raises:
             ModelError: If it does not answer.
@@ -399,6 +400,8 @@ class Traffic:
         try:
             return await self._reply(server, "GET", path, None)
         except _Trouble as trouble:
+            if trouble.there:
+                return None
             server.failed(time.monotonic())
             raise ModelError(f"{_shown(server.url)} does not answer ({trouble})") from trouble
 
