@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub.errors import RunError
+from anthology_hub.prompts import NO_ANSWER
 from anthology_hub.runs import ANEW, RunFolder
 from anthology_hub.schema import (
     ANSWERED,
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 
 PARTS = "answers"
 """Name of the parts in a run folder."""
+PART_CELLS, PART_SECONDS = 1000, 2.0
+"""A part is written when so many cells wait, or the last one was written so long ago."""
+GAP = "gap"
+"""Status of a question to which no reply came: kept in no part, so that the next call asks it again, and counted as
+failed until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +59,64 @@ class Cell:
     """JSON of the answer to a question that is no choice; empty: none."""
     gap: float = float("nan")
     """See `Answers.order_gap`."""
+    reason: str = ""
+    """Why no reply came; stands in the events."""
 
     @classmethod
     def skipped(cls, role: int, question: str) -> Cell:
         """Return the cell of a question that is not asked."""
-        told: dict[str, Any] = {"status": SKIPPED, "raw": "", "probs": (), "answer": ""}
+        return cls._empty(role, question, SKIPPED)
+
+    @classmethod
+    def lost(cls, role: int, question: str, reason: str, *, final: bool) -> Cell:
+        """Return the cell of a question without a reply: FAILED if there will never be one, otherwise a GAP."""
+        status, answer = (FAILED, NO_ANSWER) if final else (GAP, "")
+        return cls._empty(role, question, status, answer=answer, reason=reason)
+
+    @classmethod
+    def _empty(cls, role: int, question: str, status: str, *, answer: str = "", reason: str = "") -> Cell:
+        told: dict[str, Any] = {"status": status, "raw": "", "probs": (), "answer": answer, "reason": reason}
         return cls(role=role, question=question, pick=MISSING, mass=float("nan"), tries=0, **told)
+
+
+class CellParts:
+    """Cells on their way into a run folder: together, so that a part is worth its file, and never for long.
+
+    Example:
+        >>> with CellParts(None) as parts:
+        ...     [cell.question for cell in parts.add([Cell.skipped(0, "tea"), Cell.lost(0, "b", "gone", final=False)])]
+        ['tea']
+    """
+
+    def __init__(self, store: RunFolder | None) -> None:
+        """Write to a run folder; to nothing, if there is none."""
+        self._store, self._waiting, self._since = store, list[Cell](), time.monotonic()
+
+    def __enter__(self) -> CellParts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def add(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Take cells and return those that are answers; a gap is told in the events alone."""
+        kept = [cell for cell in cells if cell.status != GAP]
+        if self._store is not None:
+            for cell in cells:
+                if cell.reason:
+                    self._store.log(cell.status, role=cell.role, question=cell.question, reason=cell.reason)
+            self._waiting += kept
+            if len(self._waiting) >= PART_CELLS or time.monotonic() - self._since >= PART_SECONDS:
+                self.flush()
+        return kept
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._store is not None and self._waiting:
+            key = [(cell.role, cell.question) for cell in self._waiting]
+            self._store.write(PARTS, [vars(cell) for cell in self._waiting], cell_schema(), key=key)
+            self._waiting = []
+        self._since = time.monotonic()
 
 
 def value_of(question: Question, cell: Cell) -> Value | None:

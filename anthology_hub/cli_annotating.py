@@ -20,6 +20,7 @@ from anthology_hub.annotation import (
 )
 from anthology_hub.calibration import Calibration, check
 from anthology_hub.calibration_report import write_calibration
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.collection import Anthology
 from anthology_hub.console import (
     Bars,
@@ -32,7 +33,6 @@ from anthology_hub.console import (
     seed_option,
 )
 from anthology_hub.errors import OptionError
-from anthology_hub.models import open_model
 from anthology_hub.quickstart import MODEL
 from anthology_hub.release import MANIFEST
 from anthology_hub.report import check_extras
@@ -47,6 +47,7 @@ FOLDER = click.Path(path_type=Path)
 @people_options
 @click.option("--sample", "size", type=int, help="Only this many random personas; all, if not given.")
 @click.option("--model", default=MODEL, show_default=True)
+@model_options
 @click.option("--locator", help="Model that looks for quotes, if another one.")
 @click.option("--codebook", help="Name or JSON file of the traits; the collection's own, if not given.")
 @click.option("--trait", "traits", multiple=True, help="Only this trait; all of the codebook, if not given.")
@@ -147,8 +148,8 @@ def _annotated(people: Anthology, given: dict[str, Any], *, quiet: bool) -> Anno
     with Bars(quiet=quiet) as bars:
         return annotate(
             people,
-            open_model(given["model"]),
-            locator=open_model(given["locator"]) if given["locator"] else None,
+            opened(given["model"]),
+            locator=opened(given["locator"]) if given["locator"] else None,
             seed=given["seed"],
             folder=given["folder"],
             progress=bars.start("annotations"),
@@ -157,7 +158,7 @@ def _annotated(people: Anthology, given: dict[str, Any], *, quiet: bool) -> Anno
 
 
 def _show_plan(people: Anthology, given: dict[str, Any], as_json: bool) -> None:
-    plan = plan_annotation(people, open_model(given["model"]), **_arguments(given))
+    plan = plan_annotation(people, opened(given["model"]), **_arguments(given))
     if as_json:
         print_json(asdict(plan))
         return

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.console import json_option, load_people, one_line, people_options, print_json, seed_option
 from anthology_hub.errors import EmptyError, OptionError, RunError
 from anthology_hub.interviews import FORMS, SAMPLING, Interview
-from anthology_hub.models import open_model
 from anthology_hub.quickstart import MODEL
 from anthology_hub.schema import Persona, read_json
 from anthology_hub.styles import read_questions
@@ -26,6 +26,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--search", "text", help="Interview the best hit of this search instead.")
 @people_options
 @click.option("--model", default=MODEL, show_default=True, help="Who speaks.")
+@model_options
 @click.option("--question", "questions", multiple=True, help="Ask this; read from the terminal, if none is given.")
 @click.option("--guide", type=FILE, help="Ask the questions of this file: one in each line, or JSON.")
 @click.option("--grounding", default="", help="A line that says when it is, as 'It is July 2021.'")
@@ -72,7 +73,7 @@ def interview_command(
 
 def _begun(who: Persona, given: dict[str, Any], out: Path | None) -> Interview:
     """A new interview, or the one in the file if it was held in the same way."""
-    model, window = open_model(given["model"]), given["window"]
+    model, window = opened(given["model"]), given["window"]
     sampling = replace(SAMPLING, max_tokens=given["max_tokens"], temperature=given["temperature"])
     named = {name: given[name] for name in ("seed", "grounding", "conditioning", "tries")}
     # What a search found besides would differ from search to search.

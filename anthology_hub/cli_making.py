@@ -10,11 +10,12 @@ import click
 
 from anthology_hub.budget import plan, priced
 from anthology_hub.changes import numbers
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.collection import Anthology
 from anthology_hub.console import Bars, json_option, print_json, seed_option
 from anthology_hub.errors import EmptyError, OptionError
 from anthology_hub.generation import REJECTED, REPORT, Generation, append, generate
-from anthology_hub.models import LanguageModel, open_model
+from anthology_hub.models import LanguageModel
 from anthology_hub.schema import Codebook
 from anthology_hub.screening import CHECKS, PRESETS, Critic, checks_of
 from anthology_hub.steering import Quota, quota_for, read_quota, read_target, steer
@@ -29,6 +30,7 @@ COLLECTION = "collection"
 @click.command("generate")
 @click.argument("folder", type=FILE)
 @click.option("--model", default="local:smollm2", show_default=True, help="Who writes.")
+@model_options
 @click.option("-n", type=int, help="Number of backstories; as many as the quota counts, if not given.")
 @click.option("--style", type=click.Choice(STYLES), default="natural", show_default=True)
 @click.option("--primer", type=click.Choice(PRIMERS), default="bio", show_default=True, help="How traits are told.")
@@ -106,7 +108,7 @@ def generate_command(
     quota = _quota(told["style"], table, book, n, seed, aim)
     n = n or len(quota)
     priced(0, 0, price_in, price_out)
-    writer = open_model(model)
+    writer = opened(model)
     options = _options(told, writer, quota, book, n)
     checks_of(options.checks)
     critic = _critic(critic_name, model, writer)
@@ -217,7 +219,7 @@ def _options(told: dict[str, Any], writer: LanguageModel, quota: Quota, book: Co
 def _critic(name: str | None, model: str, writer: LanguageModel) -> Critic | None:
     if name is None:
         return None
-    return Critic(model=writer if name == model else open_model(name))
+    return Critic(model=writer if name == model else opened(name))
 
 
 def _cost(cost: float) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.conditioning import APPENDS, STORIED
 from anthology_hub.console import (
     Bars,
@@ -23,18 +24,19 @@ from anthology_hub.console import (
 )
 from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.diagnostics import Diagnosis, diagnose
-from anthology_hub.errors import OptionError
+from anthology_hub.errors import OptionError, RunError
 from anthology_hub.matching import METHODS, match, unmatched
-from anthology_hub.models import open_model
 from anthology_hub.prompts import CONDITIONINGS, LABELS
 from anthology_hub.quickstart import MODEL
 from anthology_hub.report import draw_diagnosis
+from anthology_hub.runs import EVENTS
 from anthology_hub.schema import Matching, Survey
 from anthology_hub.simulation import (
     HISTORIES,
     MODES,
     OPTION_ORDERS,
     SimulateOptions,
+    gaps_of,
     load_run,
     plan_simulation,
     simulate,
@@ -123,7 +125,8 @@ def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # n
 @click.argument("folder", type=FOLDER)
 @click.option("--survey", help="Name or JSON file; the respondents' own, if not given.")
 @click.option("--question", "questions", multiple=True, help="Ask only these.")
-@click.option("--model", default=MODEL, show_default=True)
+@click.option("--model", default=MODEL, show_default=True, help="As local:smollm2, or http://HOST:PORT/v1.")
+@model_options
 @asking_options
 @click.option("--as-wave", default="", help="Name of this wave, where the same cast is asked again.")
 @click.option("--earlier", multiple=True, type=FOLDER, help="Run of an earlier wave that the cast remembers.")
@@ -150,16 +153,18 @@ def simulate_command(
     """
     options, asked = _asking(given), _survey(survey, questions, given)
     cast = _matched(given)[0] if options.conditioning in STORIED else _unmatched(given)
-    opened, waves = open_model(model), [load_run(run) for run in earlier]
+    speaker, waves = opened(model), [load_run(run) for run in earlier]
     if dry_run:
-        planned = plan_simulation(cast, asked, opened, seed=given["seed"], options=options, earlier=waves, wave=as_wave)
+        planned = plan_simulation(
+            cast, asked, speaker, seed=given["seed"], options=options, earlier=waves, wave=as_wave
+        )
         print_json(planned.to_dict()) if as_json else click.echo("\n".join(planned.lines()))
         return
     with Bars(quiet=as_json) as bars:
         answers = simulate(
             cast,
             asked,
-            opened,
+            speaker,
             seed=given["seed"],
             options=options,
             folder=folder,
@@ -169,11 +174,21 @@ def simulate_command(
         )
     summary = {"folder": str(folder), "run_id": answers.provenance["run_id"], "coverage": answers.coverage}
     if as_json:
-        print_json(summary)
+        print_json({**summary, "gaps": gaps_of(answers)})
+        _stop_at(gaps_of(answers), folder)
         return
     click.echo(f"{answers.picks.size} answers in {folder}, run {summary['run_id']}")
     click.echo("  " + ", ".join(f"{status} {share:.1%}" for status, share in answers.coverage.items()))
+    _stop_at(gaps_of(answers), folder)
     click.echo(f"Next: anthology-hub evaluate {folder}")
+
+
+def _stop_at(gaps: int, folder: Path) -> None:
+    if gaps:
+        raise RunError(
+            f"{gaps} answers are missing, counted as failed: the server did not give them in time ({folder / EVENTS} "
+            "says why); run the same command again, only they are asked"
+        )
 
 
 def _asking(given: dict[str, Any]) -> SimulateOptions:

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.collection import STARTER, Anthology
 from anthology_hub.conditioning import APPENDS
 from anthology_hub.console import Bars, json_option, load_humans, print_json, seed_option
 from anthology_hub.humans import Respondents
-from anthology_hub.models import open_model
 from anthology_hub.quickstart import MODEL
 from anthology_hub.reproduction import RECORD, TABLE, Study, plan_reproduction, reproduce
 from anthology_hub.schema import shipped
@@ -23,6 +23,7 @@ from anthology_hub.simulation import MODES, SimulateOptions, SimulationPlan
 @click.argument("study", type=click.Choice(shipped("studies")))
 @click.option("--humans", required=True, help="The survey's file (SPSS .sav), or a folder of `humans import`.")
 @click.option("--model", default=MODEL, show_default=True, help="Who answers; the paper used large base models.")
+@model_options
 @click.option("--writer", help="Model that writes the demographics-primed backstories; without it they are left out.")
 @click.option("--collection", default=STARTER, show_default=True, help="starter, a folder, or a dataset repository.")
 @click.option("--revision", help="Tag or commit of the collection.")
@@ -58,15 +59,15 @@ def reproduce_command(
     known = Study.load(study)
     respondents, people = _respondents(known, humans), Anthology.load(collection, revision=revision)
     options = replace(SimulateOptions.paper(), mode=mode, batch_size=batch_size)
-    opened = open_model(model)
+    speaker = opened(model)
     how: dict[str, Any] = {"n": size, "seed": seed, "append": append, "options": options, "people": people}
-    how["writer"] = open_model(writer) if writer else None
+    how["writer"] = opened(writer) if writer else None
     if dry_run:
-        _print_plan(plan_reproduction(known, respondents, opened, **how), as_json)
+        _print_plan(plan_reproduction(known, respondents, speaker, **how), as_json)
         return
     with Bars(quiet=as_json) as bars:
         say = (lambda _line: None) if as_json else click.echo
-        made = reproduce(known, respondents, opened, out, say=say, progress=bars.start, **how)
+        made = reproduce(known, respondents, speaker, out, say=say, progress=bars.start, **how)
     if as_json:
         print_json(made.to_dict())
         return

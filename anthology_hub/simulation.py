@@ -1,17 +1,17 @@
 """Put a survey to a cast and keep the answers: in series, batched, seeded, resumable.
 
 Every role is asked the questions one after the other, each with its own earlier answers before it (Anthology, Moon et
-al. 2024, section 3). Roles go in batches, in lock step: one call of the model asks one question of every role of a
-batch. Seeds derive from (run seed, respondent, persona, question, try), so neither batch size nor an interruption
-changes an answer. A run folder gets one file per batch and question, whole or not at all; the same call goes on where
-it stopped.
+al. 2024, section 3). A role is a chain of prompts (`models.chains`): a model in this process is asked batches of roles
+in lock step, one on a server as many roles at once as it takes, and nobody waits for the slowest. Seeds derive from
+(run seed, respondent, persona, question, try), so neither batch size, nor order, nor an interruption changes an answer.
+A run folder gets its answers in parts, whole or not at all; the same call goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anthology_hub.cells import PARTS, Cell, assemble, cell_schema, read_cells, value_of
+from anthology_hub.cells import GAP, Cell, CellParts, assemble, read_cells, value_of
 from anthology_hub.conditioning import Introduction, Turns, check_conditioning, introduce, needs_levels
 from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
-from anthology_hub.models import LanguageModel, Sampling
+from anthology_hub.models import Choice, LanguageModel, Sampling
+from anthology_hub.models.chains import Ask, Asks, Chain, Conversing, Lost, Reply, lock_step
 from anthology_hub.prompts import (
     DIGEST,
     LABELS,
@@ -86,7 +87,8 @@ class SimulateOptions:
     least_mass: float = 0.1
     """Option mass below which a question counts as unparsable in letters mode: the model was saying something else."""
     batch_size: int = 8
-    """Roles asked at once; more needs more memory for keys and values."""
+    """Roles asked at once of a model in this process; more needs more memory for keys and values. A model on a server
+    has as many under way as it takes."""
     sampling: Sampling = Sampling()
     append: str = "bio"
     """How the respondent's own traits follow a backstory; one of `conditioning.APPENDS`."""
@@ -160,7 +162,8 @@ def simulate(
         model: Who speaks.
         seed: Run seed.
         options: How to ask.
-        folder: Run folder: written as answers come in, and continued if it is there already.
+        folder: Run folder: written as answers come in, and continued if it is there already. What a server did not
+            answer in time is a gap: counted as failed, told in the events, and asked again by the next call.
         progress: Called at the start, with what the folder holds already, and after each batch of answers.
         earlier: What the cast answered in earlier waves: each role remembers its own (of the same respondent and
             persona), in canonical option order, before the new questions.
@@ -171,6 +174,7 @@ def simulate(
         OptionError: If the conditioning needs personas and there are none, a question has too many options, or the
             wave has the name of an earlier one.
         RunError: If the folder belongs to another run, or a file in it is broken.
+        ModelError: If a server answers nothing at all, or refuses the key.
 
     Example:
         >>> from anthology_hub import Respondents, open_model, unmatched
@@ -194,15 +198,15 @@ def simulate(
     progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
-    for batch in plan.batches():
-        for asked in _Batch(plan, model, batch).rounds(cells):
-            cells |= {(cell.role, cell.question): cell for cell in asked}
-            if store:
-                asked_for = [(cell.role, cell.question) for cell in asked]
-                store.write(PARTS, [asdict(cell) for cell in asked], cell_schema(), key=asked_for)
+    with CellParts(store) as parts:
+        for found in asked(plan, model, plan.order, cells):
+            cells |= {(cell.role, cell.question): cell for cell in parts.add(found)}
             progress(len(cells), total)
     if store:
-        store.log("finished", answers=len(cells))
+        traffic = model.take_traffic() if isinstance(model, Conversing) else {}
+        store.log("finished", answers=len(cells), **({"gaps": total - len(cells)} if len(cells) < total else {}))
+        if traffic:
+            store.log("traffic", **traffic)
     return assemble(seats, survey, cells, told)
 
 
@@ -302,6 +306,19 @@ def load_run(folder: str | Path) -> Answers:
     return assemble(seats, survey, cells, store.provenance)
 
 
+def gaps_of(answers: Answers) -> int:
+    """Return how many answers a run still lacks, because a server did not give them in time.
+
+    Example:
+        >>> from anthology_hub import Respondents, open_model, unmatched
+        >>> cast, survey = unmatched(Respondents.load("gss-2018").sample(3)), Survey.load("bfi")
+        >>> gaps_of(simulate(cast, survey, open_model("scripted:uniform"), options=SimulateOptions(conditioning="bio")))
+        0
+    """
+    # What was asked counts its tries; what is in no part has none.
+    return 0 if answers.tries is None else int(((answers.statuses == FAILED) & (answers.tries == MISSING)).sum())
+
+
 def _planned(
     cast: Matching, survey: Survey, options: SimulateOptions, *, seed: int, earlier: Sequence[Answers], wave: str
 ) -> _Plan:
@@ -389,7 +406,8 @@ class _Plan:
         """Of each question the keys of those that it depends on."""
         return {question.key: needs(question, self.survey.keys) for question in self.survey.questions}
 
-    def batches(self) -> Iterator[list[int]]:
+    @property
+    def order(self) -> list[int]:
         """Positions of roles, neighbours alike: equal backstories share a batch (and its cache), lengths pad little."""
 
         def key(at: int) -> tuple[int, str, str]:
@@ -397,8 +415,7 @@ class _Plan:
             story = role.persona.backstory if role.persona else ""
             return len(story) or len(self.introductions[at].context), story, role.respondent_id
 
-        order, size = sorted(range(len(self.cast)), key=key), self.options.batch_size
-        return (order[start : start + size] for start in range(0, len(order), size))
+        return sorted(range(len(self.cast)), key=key)
 
     def seed_of(self, at: int, *what: int | str) -> int:
         """Return the seed of a draw for a role."""
@@ -457,95 +474,102 @@ class _Asked:
     prompt: Prompt
 
 
-class _Batch:
-    """The questions of one batch of roles, round by round."""
+def asked(
+    plan: _Plan, model: LanguageModel, roles: Sequence[int], known: Mapping[tuple[int, str], Cell]
+) -> Iterator[list[Cell]]:
+    """Ask roles what is not known yet, and yield finished cells as they come.
 
-    def __init__(self, plan: _Plan, model: LanguageModel, roles: list[int]) -> None:
-        self.plan, self.options, self.model, self.roles = plan, plan.options, model, roles
-        self.orders = {at: plan.order_of(at) for at in roles}
-        self.turns: dict[int, list[tuple[str, str]]] = {at: [] for at in roles}
-        self.cells: dict[int, dict[str, Cell]] = {at: {} for at in roles}
+    Args:
+        plan: What is asked of whom.
+        model: Who speaks. One that is `Conversing` has all the roles under way as it likes, others get batches.
+        roles: Positions of roles in the cast.
+        known: (role, question) -> cell.
 
-    def rounds(self, known: Mapping[tuple[int, str], Cell]) -> Iterator[list[Cell]]:
+    Yields:
+        Cells, in no order, GAP ones (see `cells.GAP`) among them; empty lists while none come.
+    """
+    keys = plan.survey.keys
+    due = [at for at in roles if not all((at, key) in known for key in keys)]
+    if isinstance(model, Conversing):
+        yield from model.converse((_Seat(plan, at).chain(known) for at in due), plan.options.sampling)
+        return
+    size = plan.options.batch_size
+    for batch in (due[start : start + size] for start in range(0, len(due), size)):
+        yield from lock_step(model, [_Seat(plan, at).chain(known) for at in batch], plan.options.sampling)
+
+
+class _Seat:
+    """One role as it is asked its questions: a chain of prompts, each with the answers before it."""
+
+    def __init__(self, plan: _Plan, at: int) -> None:
+        self.plan, self.options, self.at = plan, plan.options, at
+        self.told = plan.introductions[at]
+        self.turns: list[tuple[str, str]] = []
+        self.cells: dict[str, Cell] = {}
+
+    def chain(self, known: Mapping[tuple[int, str], Cell]) -> Chain[Cell]:
         """Ask what is not known yet, question by question."""
-        survey = self.plan.survey
-        for step in range(len(survey.questions)):
-            questions = {at: self.plan.by_key[self.orders[at][step]] for at in self.roles}
-            todo = [at for at in self.roles if (at, questions[at].key) not in known]
-            due = [at for at in todo if survey.asks(questions[at], self._picked(at))]
-            fresh = [Cell.skipped(at, questions[at].key) for at in todo if at not in due]
-            fresh += self._ask([self._put(at, questions[at], step) for at in due])
-            found = {cell.role: cell for cell in fresh}
-            for at, question in questions.items():
-                cell = found.get(at) or known[at, question.key]
-                if cell.status != SKIPPED and self.options.history == "series":
-                    self.turns[at].append((self._text(at, question, step), cell.answer))
-                self.cells[at][question.key] = cell
-            if fresh:
-                yield fresh
+        for step, key in enumerate(self.plan.order_of(self.at)):
+            question, cell = self.plan.by_key[key], known.get((self.at, key))
+            if cell is None:
+                cell = yield from self._answer(question, step)
+                yield cell
+            self.cells[key] = cell
+            if cell.status == GAP and self.options.history == "series":
+                # What comes after would have another history than in a run without the gap.
+                return
+            if cell.status != SKIPPED and self.options.history == "series":
+                self.turns.append((self._text(question, step), cell.answer))
 
-    def _picked(self, at: int) -> dict[str, int]:
-        return {key: cell.pick for key, cell in self.cells[at].items()}
+    def _answer(self, question: Question, step: int) -> Generator[Asks, tuple[Reply, ...], Cell]:
+        if any(key in self.cells and self.cells[key].status == GAP for key in self.plan.needs[question.key]):
+            return Cell.lost(self.at, question.key, "it depends on a question without a reply", final=False)
+        if not self.plan.survey.asks(question, {key: cell.pick for key, cell in self.cells.items()}):
+            return Cell.skipped(self.at, question.key)
+        shown = self.plan.shown(self.at, question)
+        one = _Asked(at=self.at, question=question, shown=shown, prompt=self._prompt(question, step, shown))
+        return (yield from (self._by_probs(one, step) if one.prompt.start else self._by_text(one)))
 
-    def _earlier(self, at: int, question: Question) -> dict[str, str]:
-        """What this role answered to the questions that the text refers to."""
-        keys = (key for key in question.piped if key in self.plan.needs[question.key])
-        return {key: _told_of(self.plan.by_key[key], self.cells[at][key]) for key in keys}
-
-    def _put(self, at: int, question: Question, step: int) -> _Asked:
-        told, shown = self.plan.introductions[at], self.plan.shown(at, question)
-        prompt = Prompt(
-            context=told.context,
-            turns=(*told.turns, *self.turns[at]),
-            question=self._text(at, question, step, shown),
+    def _prompt(self, question: Question, step: int, shown: tuple[int, ...]) -> Prompt:
+        return Prompt(
+            context=self.told.context,
+            turns=(*self.told.turns, *self.turns),
+            question=self._text(question, step, shown),
             start="(" if question.kind == CHOICE and self.options.mode != "text" else "",
-            opening=told.opening,
+            opening=self.told.opening,
         )
-        return _Asked(at=at, question=question, shown=shown, prompt=prompt)
 
-    def _text(self, at: int, question: Question, step: int, shown: tuple[int, ...] | None = None) -> str:
-        first, told = step == 0 or self.options.history == "independent", self.plan.introductions[at]
+    def _text(self, question: Question, step: int, shown: tuple[int, ...] | None = None) -> str:
+        first = step == 0 or self.options.history == "independent"
         return question_text(
             question,
-            self.plan.shown(at, question) if shown is None else shown,
+            self.plan.shown(self.at, question) if shown is None else shown,
             # The sentence asks for consistency with earlier answers: it needs something to refer to.
-            consistency=not first or bool(told.context or told.turns),
+            consistency=not first or bool(self.told.context or self.told.turns),
             preamble=self.plan.opening if first else "",
-            earlier=self._earlier(at, question),
+            earlier=self._earlier(question),
             labels=_labels_for(question, self.options),
         )
 
-    def _ask(self, asked: list[_Asked]) -> list[Cell]:
-        for_text = [one for one in asked if not one.prompt.start]
-        for_probs = [one for one in asked if one.prompt.start]
-        return [*self._by_probs(for_probs), *self._by_text(for_text)]
+    def _earlier(self, question: Question) -> dict[str, str]:
+        """What this role answered to the questions that the text refers to."""
+        keys = (key for key in question.piped if key in self.plan.needs[question.key])
+        return {key: _told_of(self.plan.by_key[key], self.cells[key]) for key in keys}
 
-    def _by_probs(self, asked: list[_Asked]) -> list[Cell]:
-        if not asked:
-            return []
-        if self.options.options_order != "both":
-            return [self._drawn(one, *found) for one, found in zip(asked, self._probs(asked), strict=True)]
+    def _by_probs(self, one: _Asked, step: int) -> Generator[Asks, tuple[Reply, ...], Cell]:
+        both = self.options.options_order == "both"
         # The two orders of a question are neighbours: all that stands before the options is computed once.
-        found = self._probs([each for one in asked for each in (one, self._reversed(one))])
-        pairs = zip(asked, found[::2], found[1::2], strict=True)
-        return [self._drawn(one, (p + q) / 2, (m + k) / 2, abs(p - q).sum() / 2) for one, (p, m), (q, k) in pairs]
-
-    def _reversed(self, one: _Asked) -> _Asked:
-        shown, step = one.shown[::-1], self.orders[one.at].index(one.question.key)
-        text = self._text(one.at, one.question, step, shown)
-        return replace(one, shown=shown, prompt=replace(one.prompt, question=text))
-
-    def _probs(self, asked: list[_Asked]) -> list[tuple[NDArray[np.float64], float]]:
-        """Return the probabilities in canonical order, and the option mass."""
-        labels = [labels_of(len(one.shown), self.options.labels) for one in asked]
-        found = []
-        for one, choice in zip(
-            asked, self.model.choose([one.prompt for one in asked], labels, self.options.sampling), strict=True
-        ):
-            probs = np.empty(len(one.shown))
-            probs[list(one.shown)] = choice.probs
-            found.append((probs, choice.mass))
-        return found
+        ways = [one.shown, one.shown[::-1]] if both else [one.shown]
+        prompts = [one.prompt, *(self._prompt(one.question, step, way) for way in ways[1:])]
+        labels = labels_of(len(one.shown), self.options.labels)
+        replies = yield tuple(Ask(prompt=prompt, options=labels) for prompt in prompts)
+        if lost := next((reply for reply in replies if isinstance(reply, Lost)), None):
+            return Cell.lost(self.at, one.question.key, lost.reason, final=lost.final)
+        found = [_canonical(choice, way) for choice, way in zip(replies, ways, strict=True)]
+        if not both:
+            return self._drawn(one, *found[0])
+        (p, m), (q, k) = found
+        return self._drawn(one, (p + q) / 2, (m + k) / 2, abs(p - q).sum() / 2)
 
     def _drawn(self, one: _Asked, probs: NDArray[np.float64], mass: float, gap: float = float("nan")) -> Cell:
         # Rounding keeps float noise of the batch out of the record and of all but one in a million draws.
@@ -568,19 +592,25 @@ class _Batch:
             gap=round(gap, 6),
         )
 
-    def _by_text(self, asked: list[_Asked]) -> list[Cell]:
-        cells: dict[int, Cell] = {}
-        waiting = list(range(len(asked)))
+    def _by_text(self, one: _Asked) -> Generator[Asks, tuple[Reply, ...], Cell]:
         for attempt in range(self.options.tries):
-            if not (waiting := [i for i in waiting if i not in cells or cells[i].status != ANSWERED]):
-                break
-            seeds = [self.plan.seed_of(asked[i].at, asked[i].question.key, attempt) for i in waiting]
-            said = self.model.complete([asked[i].prompt for i in waiting], self.options.sampling, seeds=seeds)
+            seed = self.plan.seed_of(self.at, one.question.key, attempt)
+            (said,) = yield (Ask(prompt=one.prompt, seed=seed),)
+            if isinstance(said, Lost):
+                return Cell.lost(self.at, one.question.key, said.reason, final=said.final)
             # A server may send half of a character, which no file can hold.
-            texts = [text.encode("utf-8", "replace").decode() for text in said]
-            read = zip(waiting, texts, strict=True)
-            cells |= {i: _text_cell(asked[i], text, attempt + 1, self.options) for i, text in read}
-        return [cells[i] for i in range(len(asked))]
+            cell = _text_cell(one, str(said).encode("utf-8", "replace").decode(), attempt + 1, self.options)
+            if cell.status == ANSWERED:
+                break
+        return cell
+
+
+def _canonical(choice: Reply, shown: tuple[int, ...]) -> tuple[NDArray[np.float64], float]:
+    """Return the probabilities in canonical order, and the option mass."""
+    assert isinstance(choice, Choice)
+    probs = np.empty(len(shown))
+    probs[list(shown)] = choice.probs
+    return probs, choice.mass
 
 
 def _labels_for(question: Question, options: SimulateOptions) -> str:

@@ -36,7 +36,7 @@ def cli(tmp_path, monkeypatch):
 
 def talker(monkeypatch, reply):
     model = ScriptedModel("first", replies=reply)
-    monkeypatch.setattr(cli_interviewing, "open_model", lambda _: model)
+    monkeypatch.setattr(cli_interviewing, "opened", lambda _: model)
     return model
 
 
@@ -94,7 +94,7 @@ def test_options_reach_the_model(cli, persona_id, monkeypatch):
             seen.append((prompts[0], sampling))
             return super().complete(prompts, sampling, seeds=seeds)
 
-    monkeypatch.setattr(cli_interviewing, "open_model", lambda _: Listener("first", replies=lambda *_: ""))
+    monkeypatch.setattr(cli_interviewing, "opened", lambda _: Listener("first", replies=lambda *_: ""))
     cli(
         *(persona_id, "--question", "Where?", "--grounding", "It is 2021.", "--tries", "2"),
         *("--max-tokens", "7", "--temperature", "0.5"),

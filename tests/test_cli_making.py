@@ -30,7 +30,7 @@ def models(monkeypatch):
         opened[name] = ScriptedModel(lambda *_: [0, 1], replies=tale)
         return opened[name]
 
-    monkeypatch.setattr(cli_making, "open_model", open_model)
+    monkeypatch.setattr(cli_making, "opened", open_model)
     return opened
 
 

@@ -60,6 +60,8 @@ class Choice:
     """Normalised over the options."""
     mass: float
     """Total probability of the options before normalising, 0 to 1."""
+    unseen: float = 0.0
+    """Probability of the tokens that a server did not list: what options may have beyond `probs` and `mass`."""
 
 
 class LanguageModel(Protocol):
@@ -83,26 +85,42 @@ class LanguageModel(Protocol):
         ...
 
 
-KINDS = ("local", "scripted")
+KINDS = ("local", "scripted", "server")
+SCHEMES = ("http://", "https://")
 
 
-def open_model(name: str, *, device: str | None = None) -> LanguageModel:
+def open_model(
+    name: str, *, device: str | None = None, concurrency: int | None = None, deadline: float | None = None
+) -> LanguageModel:
     """Open a model by `kind:what`.
 
     Args:
-        name: `local:` and a model folder, GGUF file, installed weights package (`local:smollm2`) or Hub id; or
-            `scripted:uniform` or `scripted:first`, which need no weights. Without a kind, `local:` is meant.
-        device: `cpu`, `cuda`, ...; the best there is, if not given.
+        name: `local:` and a model folder, GGUF file, installed weights package (`local:smollm2`) or Hub id;
+            `scripted:uniform` or `scripted:first`, which need no weights; or the address of an OpenAI-compatible
+            server, `http://localhost:8000/v1`, several with commas between (see `ServerModel`). Without a kind,
+            `local:` is meant.
+        device: Of a local model, `cpu`, `cuda`, ...; the best there is, if not given.
+        concurrency: Most requests at once to each server; how many pay is found within that.
+        deadline: Seconds within which a server must have answered a prompt, all tries together.
 
     Raises:
         UnknownNameError: If the kind is unknown.
+        OptionError: If a limit is out of its range.
+        MissingExtraError: If a server is named and the package that talks to it is missing.
         ModelError: If the model cannot be opened.
 
     Example:
         >>> open_model("scripted:uniform").card.model
         'uniform'
     """
+    if name.startswith(SCHEMES):
+        name = f"server:{name}"
     kind, _, what = name.partition(":") if name.split(":")[0] in KINDS or "://" in name else ("local", "", name)
+    if kind == "server":
+        from anthology_hub.models.server import ServerModel
+
+        given = {"concurrency": concurrency, "deadline": deadline}
+        return ServerModel(what, **{limit: value for limit, value in given.items() if value is not None})  # type: ignore[arg-type]
     if kind == "local":
         from anthology_hub.models.local import LocalModel
 

@@ -1,0 +1,13 @@
+"""A real llama.cpp server: `python tests/llama_server.py MODEL.gguf` serves until its input ends."""
+
+import sys
+
+import xllamacpp
+
+parameters = xllamacpp.CommonParams()
+parameters.model.path = sys.argv[1]
+parameters.n_ctx, parameters.n_parallel, parameters.port, parameters.warmup = 8192, 4, 0, False
+parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(parameters)
+print(server.listening_address, flush=True)  # noqa: T201
+sys.stdin.read()
