@@ -16,7 +16,6 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,10 @@ from typing import TYPE_CHECKING, Any
 from anthology_hub.cards import CardText
 from anthology_hub.collection import GENERATION, Anthology
 from anthology_hub.errors import ModelError, RunError
-from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel
 from anthology_hub.pools import quality_flags
 from anthology_hub.prompts import Prompt, derive_seed
-from anthology_hub.runs import ANEW, EVENTS, Progress, RunFolder, as_json, as_parquet, provenance
+from anthology_hub.runs import ANEW, Progress, RunFolder, as_json, as_parquet, provenance
 from anthology_hub.schema import Codebook, Persona, digest
 from anthology_hub.screening import (
     LEAST_MASS,
@@ -258,8 +256,8 @@ def generate(
     )
     generation = _assembled(run, run.stories(finder), told, codebook)
     if store:
-        write_file(store.folder / REJECTED, as_parquet(generation.rejected, _rejected_schema()))
-        write_file(store.folder / REPORT, as_json(generation.report.to_dict()))
+        store.place.write(REJECTED, as_parquet(generation.rejected, _rejected_schema()))
+        store.place.write(REPORT, as_json(generation.report.to_dict()))
         store.log("finished", kept=generation.report.kept)
     return generation
 
@@ -636,12 +634,8 @@ def _read_drafts(store: RunFolder) -> dict[_Key, _Draft]:
 
 
 def _seconds(store: RunFolder) -> float:
-    """Seconds of asking over all calls; a line that a killed call left half is passed over."""
-    total = 0.0
-    for line in (store.folder / EVENTS).read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
-            total += float(json.loads(line).get("seconds", 0.0))
-    return round(total, 3)
+    """Seconds of asking over all calls."""
+    return round(sum(float(event.get("seconds", 0.0)) for event in store.events()), 3)
 
 
 def _draft_schema() -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -39,7 +39,7 @@ from anthology_hub.prompts import (
     who,
 )
 from anthology_hub.replies import read_answer
-from anthology_hub.runs import Progress, RunFolder, as_json, as_parquet, provenance, read_rows, run_again
+from anthology_hub.runs import Progress, RunFolder, as_json, as_parquet, provenance
 from anthology_hub.schema import (
     ANSWERED,
     CHOICE,
@@ -55,7 +55,6 @@ from anthology_hub.schema import (
     Survey,
     digest,
     needs,
-    read_json,
 )
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ def load_run(folder: str | Path) -> Answers:
         RunError: If the folder is no run, is incomplete, or a file in it is broken.
     """
     store = RunFolder(folder)
-    survey, seats = _read_survey(store), read_rows(store.folder / CAST_FILE)
+    survey, seats = _read_survey(store), store.rows(CAST_FILE)
     cells = read_cells(store, survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
         raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
@@ -625,9 +624,9 @@ def _seats(cast: Matching) -> list[dict[str, Any]]:
 
 def _read_survey(store: RunFolder) -> Survey:
     try:
-        return Survey.from_dict(read_json(store.folder / SURVEY_FILE))
+        return Survey.from_dict(store.json(SURVEY_FILE))
     except DataError as error:
-        raise RunError(f"{error}: {run_again(store.folder)}") from error
+        raise RunError(f"{store}/{SURVEY_FILE}: {error}; run the same again to mend it") from error
 
 
 def _seat_schema() -> Any:  # noqa: ANN401 - pyarrow has no types

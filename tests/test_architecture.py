@@ -50,7 +50,8 @@ LAYERS = (
     ("sources", "margins", "suggestions"),
     ("humans", "sides"),
     ("yardsticks", "standins"),
-    ("models.local", "models.scripted", "runs"),
+    ("models.local", "models.scripted", "places", "cluster"),
+    ("runs",),
     ("release", "cells", "styles"),
     ("changes",),
     ("collection", "simulation"),
@@ -142,6 +143,7 @@ DOORS = {
     "markdown_it": {"labhub.markup", "labhub.server"},
     "nh3": {"labhub.markup", "labhub.server"},
     "datasets": {"collection", "tabulation"},
+    "ray": {"cluster"},
 }
 HEAVY = (
     "torch",
@@ -153,6 +155,7 @@ HEAVY = (
     "pandas",
     "matplotlib",
     "pyarrow",
+    "ray",
 )
 
 
