@@ -125,8 +125,8 @@ def spread(
             yield _received(row["result"])
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"the cluster at {cluster.address!r} failed ({_first_line(error)}): what was done is in the run folder, run "
-            "the same again, with or without a cluster"
+            f"the cluster at {cluster.address!r} failed ({_first_line(error)}): what was done is in the run folder, "
+            "run the same again, with or without a cluster"
         ) from error
 
 
@@ -153,16 +153,18 @@ def _tally() -> Any:  # noqa: ANN401 - ray's handles have no types
     """Start what counts how often each job was begun, on whichever worker."""
     import ray
 
-    @ray.remote(num_cpus=0)
-    class Tally:
-        def __init__(self) -> None:
-            self.begun: dict[int, int] = {}
+    return ray.remote(num_cpus=0)(_Tally).remote()  # type: ignore[attr-defined]
 
-        def add(self, job: int) -> int:
-            self.begun[job] = self.begun.get(job, 0) + 1
-            return self.begun[job]
 
-    return Tally.remote()
+class _Tally:
+    """How often each job was begun."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def add(self, job: int) -> int:
+        self._begun[job] = self._begun.get(job, 0) + 1
+        return self._begun[job]
 
 
 class _Worker:
