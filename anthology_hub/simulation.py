@@ -194,11 +194,11 @@ def simulate(
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
     for batch in plan.batches():
-        for asked in _Batch(plan, model, batch).rounds(cells):
-            cells |= {(cell.role, cell.question): cell for cell in asked}
+        for part in asked(plan, model, batch, cells):
+            cells |= {(cell.role, cell.question): cell for cell in part}
             if store:
-                asked_for = [(cell.role, cell.question) for cell in asked]
-                store.write(PARTS, [asdict(cell) for cell in asked], cell_schema(), key=asked_for)
+                asked_for = [(cell.role, cell.question) for cell in part]
+                store.write(PARTS, [asdict(cell) for cell in part], cell_schema(), key=asked_for)
             progress(len(cells), total)
     if store:
         store.log("finished", answers=len(cells))
@@ -454,6 +454,20 @@ class _Asked:
     question: Question
     shown: tuple[int, ...]
     prompt: Prompt
+
+
+def asked(
+    plan: _Plan, model: LanguageModel, roles: list[int], known: Mapping[tuple[int, str], Cell]
+) -> Iterator[list[Cell]]:
+    """Ask some roles of a plan what is not known yet, and yield the answers in parts as they come in.
+
+    Args:
+        plan: What is asked of whom and how.
+        model: Who speaks.
+        roles: Positions in the cast; asked together.
+        known: (role, question) -> what was answered before.
+    """
+    return _Batch(plan, model, roles).rounds(known)
 
 
 class _Batch:
