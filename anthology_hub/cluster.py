@@ -153,7 +153,7 @@ def _tally() -> Any:  # noqa: ANN401 - ray's handles have no types
     """Start what counts how often each job was begun, on whichever worker."""
     import ray
 
-    return ray.remote(num_cpus=0)(_Tally).remote()  # type: ignore[attr-defined]
+    return ray.remote(num_cpus=0)(_Tally).remote()
 
 
 class _Tally:
