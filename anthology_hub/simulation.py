@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub.cells import PARTS, Cell, assemble, cell_schema, read_cells, value_of
+from anthology_hub.cluster import Cluster, spread
 from anthology_hub.conditioning import Introduction, Turns, check_conditioning, introduce, needs_levels
 from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
 from anthology_hub.models import LanguageModel, Sampling
@@ -150,6 +151,7 @@ def simulate(
     progress: Progress | None = None,
     earlier: Sequence[Answers] = (),
     wave: str = "",
+    ray: Cluster | str | None = None,
 ) -> Answers:
     """Ask a cast a survey.
 
@@ -159,11 +161,12 @@ def simulate(
         model: Who speaks.
         seed: Run seed.
         options: How to ask.
-        folder: Run folder: written as answers come in, and continued if it is there already.
+        folder: Run folder, a path or a URI: written as answers come in, and continued if it is there already.
         progress: Called at the start, with what the folder holds already, and after each batch of answers.
         earlier: What the cast answered in earlier waves: each role remembers its own (of the same respondent and
             persona), in canonical option order, before the new questions.
         wave: Which time the cast is asked; part of the seeds, so that a wave draws anew.
+        ray: Spread the batches over this cluster; in process, if not given. Changes no answer.
 
     Raises:
         EmptyError: If nobody is cast.
@@ -193,16 +196,79 @@ def simulate(
     progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
-    for batch in plan.batches():
-        for part in asked(plan, model, batch, cells):
-            cells |= {(cell.role, cell.question): cell for cell in part}
-            if store:
-                asked_for = [(cell.role, cell.question) for cell in part]
-                store.write(PARTS, [asdict(cell) for cell in part], cell_schema(), key=asked_for)
-            progress(len(cells), total)
+    for part in _parts(plan, _Asker(plan=plan, model=model, store=store), cells, ray):
+        cells |= {(cell.role, cell.question): cell for cell in part}
+        progress(len(cells), total)
     if store:
         store.log("finished", answers=len(cells))
     return assemble(seats, survey, cells, told)
+
+
+def _parts(
+    plan: _Plan, asker: _Asker, known: Mapping[tuple[int, str], Cell], ray: Cluster | str | None
+) -> Iterator[list[Cell]]:
+    """Yield what is answered, part by part, and kept already."""
+    if ray is None:
+        for batch in plan.batches():
+            yield from asker.answered(plan, batch, known)
+        return
+    keys = plan.survey.keys
+    due = [batch for batch in plan.batches() if any((at, key) not in known for at in batch for key in keys)]
+    alone = replace(asker, plan=replace(plan, cast=replace(plan.cast, roles=()), earlier=()))
+    for part in spread([_Job.of(plan, batch, known) for batch in due], alone, cluster=ray):
+        if asker.store:
+            asker.store.log("batch", answers=len(part))
+        yield part
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A batch on its way to a worker, with all that is its own."""
+
+    places: tuple[int, ...]
+    """Of its roles in the cast."""
+    roles: tuple[Role, ...]
+    introductions: list[Introduction]
+    known: Mapping[tuple[int, str], Cell]
+
+    @classmethod
+    def of(cls, plan: _Plan, batch: Sequence[int], known: Mapping[tuple[int, str], Cell]) -> _Job:
+        keys = [(at, key) for at in batch for key in plan.survey.keys]
+        return cls(
+            places=tuple(batch),
+            roles=tuple(plan.cast.roles[at] for at in batch),
+            introductions=[plan.introductions[at] for at in batch],
+            known={key: known[key] for key in keys if key in known},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asker:
+    """Asks batches and keeps the answers, in process or as a worker."""
+
+    plan: _Plan
+    model: LanguageModel
+    store: RunFolder | None
+
+    def answered(
+        self, plan: _Plan, batch: list[int], known: Mapping[tuple[int, str], Cell], places: Sequence[int] | None = None
+    ) -> Iterator[list[Cell]]:
+        """Yield the parts of a batch once they are kept; `places`: where its roles are in the whole cast."""
+        for part in asked(plan, self.model, batch, known):
+            cells = part if places is None else [replace(cell, role=places[cell.role]) for cell in part]
+            if self.store:
+                keys = [(cell.role, cell.question) for cell in cells]
+                self.store.write(PARTS, [asdict(cell) for cell in cells], cell_schema(), key=keys)
+            yield cells
+
+    def __call__(self, job: _Job) -> list[Cell]:
+        """Ask a batch that came alone."""
+        plan = replace(self.plan, cast=replace(self.plan.cast, roles=job.roles))
+        # What earlier waves add to them stayed where the batch came from.
+        plan.__dict__["introductions"] = job.introductions
+        known = {(job.places.index(at), key): cell for (at, key), cell in job.known.items()}
+        parts = self.answered(plan, list(range(len(job.roles))), known, job.places)
+        return [cell for part in parts for cell in part]
 
 
 @dataclass(frozen=True, kw_only=True)
