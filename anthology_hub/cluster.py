@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,7 +96,7 @@ class Cluster:
 
 
 def spread(
-    jobs: Sequence[Job], work: Callable[[Job], Result], *, cluster: Cluster | str | None = None
+    jobs: Iterable[Job], work: Callable[[Job], Result], *, cluster: Cluster | str | None = None
 ) -> Iterator[Result]:
     """Yield the result of each job: in process and in order without a cluster, else as the workers of one end them.
 
@@ -113,11 +113,13 @@ def spread(
         >>> list(spread([1, 2, 3], float))
         [1.0, 2.0, 3.0]
     """
-    if cluster is None or not jobs:
+    if cluster is None:
         yield from map(work, jobs)
         return
-    cluster = Cluster.of(cluster)
+    cluster, jobs = Cluster.of(cluster), list(jobs)
     cluster.connect()
+    if not jobs:
+        return
     import ray
 
     try:

@@ -22,6 +22,7 @@ import numpy as np
 from anthology_hub import hub
 from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
+from anthology_hub.embedding import embedded
 from anthology_hub.errors import AnthologyWarning, DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.index import ENCODER, Encoder, EncoderCard
 from anthology_hub.prompts import derive_seed
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
     from numpy.typing import NDArray
+
+    from anthology_hub.cluster import Cluster
+    from anthology_hub.runs import Progress
 
 STARTER = "starter"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
@@ -150,15 +154,29 @@ class Anthology:
         self._store.download()
         return self
 
-    def embed(self, encoder: Encoder | None = None, *, progress: bool = False) -> Anthology:
-        """Return the collection with passage vectors of an encoder; nothing that has them already is computed again."""
+    def embed(
+        self,
+        encoder: Encoder | None = None,
+        *,
+        folder: str | Path | None = None,
+        ray: Cluster | str | None = None,
+        progress: Progress | None = None,
+    ) -> Anthology:
+        """Return the collection with passage vectors of an encoder; nothing that has them already is computed again.
+
+        Args:
+            encoder: Whose vectors; the usual one, if not given.
+            folder: Run folder, a path or a URI: the same call goes on where it stopped.
+            ray: Spread the texts over this cluster; in process, if not given.
+            progress: Called with texts done and in all.
+        """
         encoder = encoder or Encoder()
         # It names a folder, a config and a glob: the name of a user's own folder may hold anything.
         slug = re.sub(r"[^\w.-]+", "-", encoder.card.model.rpartition("/")[2])
         known = self._store.embeddings.get(slug)
         if known is not None and known.card == encoder.card:
             return self
-        table = _embed(self._store, encoder, progress=progress)
+        table = _embed(self._store, encoder, folder=folder, ray=ray, progress=progress)
         embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
         return self._view(self._rows, self._scores, store=replace(self._store, embeddings=embeddings))
 
@@ -888,20 +906,27 @@ def _annotation_schema(*, sampled: bool = False) -> pa.Schema:
     return pa.schema([*names.items(), *([("n_ambiguous", count), ("mass", pa.float32())] if sampled else [])])
 
 
-def _embed(store: Release, encoder: Encoder, *, progress: bool) -> pa.Table:
+def _embed(
+    store: Release,
+    encoder: Encoder,
+    *,
+    folder: str | Path | None,
+    ray: Cluster | str | None,
+    progress: Progress | None,
+) -> pa.Table:
     import pyarrow as pa
 
     texts = store.personas.column("backstory").to_pylist()
-    spans = [(row, span) for row, text in enumerate(texts) for span in encoder.passages(text)]
-    vectors = encoder.encode([texts[row][a:b] for row, (a, b) in spans], progress=progress)
-    owners = [row for row, _ in spans]
-    numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    found = embedded(texts, encoder, folder=folder, ray=ray, progress=progress)
+    spans = [span for passages in found for span in passages.spans]
+    counts = [len(passages.spans) for passages in found]
+    vectors = np.concatenate([passages.vectors.ravel() for passages in found])
     return pa.table(
         {
-            "persona_id": [store.ids[row] for row in owners],
-            "passage": pa.array(numbers, pa.int32()),
-            "start": pa.array([a for _, (a, _) in spans], pa.int32()),
-            "end": pa.array([b for _, (_, b) in spans], pa.int32()),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), encoder.card.dimension),
+            "persona_id": [persona_id for persona_id, n in zip(store.ids, counts, strict=True) for _ in range(n)],
+            "passage": pa.array([number for n in counts for number in range(n)], pa.int32()),
+            "start": pa.array([a for a, _ in spans], pa.int32()),
+            "end": pa.array([b for _, b in spans], pa.int32()),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), encoder.card.dimension),
         }
     )
