@@ -26,7 +26,7 @@ SPARE_CPUS = 2
 """Logical CPUs of a local cluster beside those of the workers: Ray Data hangs when actors hold all of them."""
 MOST_BLOCKS = 10_000
 """Jobs are handed out one by one up to so many; beyond, some at a time."""
-TRIES = 4
+TRIES = 3
 """How often a job is begun: Ray would try one that kills its worker for ever."""
 
 
