@@ -78,6 +78,7 @@ LAYERS = (
     ("labhub.commands",),
     ("quickstart",),
     ("console",),
+    ("cli_cluster",),
     (
         "cli_sharing",
         "cli_comparing",
@@ -86,6 +87,7 @@ LAYERS = (
         "cli_making",
         "cli_planning",
         "cli_annotating",
+        "cli_embedding",
         "cli_interviewing",
         "cli_simulating",
         "cli_studies",
@@ -105,7 +107,9 @@ DOORS = {
     "click": {
         "cli",
         "cli_annotating",
+        "cli_cluster",
         "cli_comparing",
+        "cli_embedding",
         "cli_humans",
         "cli_interviewing",
         "cli_making",
