@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 
 from anthology_hub import prompts
 from anthology_hub.calibration import settled
+from anthology_hub.cluster import Cluster, spread
 from anthology_hub.collection import Anthology
 from anthology_hub.errors import EmptyError, OptionError, RunError
 from anthology_hub.models import LanguageModel, ModelCard, Sampling
@@ -155,6 +156,7 @@ def annotate(
     locator: LanguageModel | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    ray: Cluster | str | None = None,
 ) -> Annotated:
     """Annotate traits of personas by what their backstories say and suggest.
 
@@ -172,8 +174,9 @@ def annotate(
         seed: Run seed.
         options: How to ask.
         locator: Who is asked in stage 1, if not the model.
-        folder: Run folder: written persona by persona, and continued if it is there already.
+        folder: Run folder, a path or a URI: written persona by persona, and continued if it is there already.
         progress: Called with annotations done and in all.
+        ray: Spread the personas over this cluster; in process, if not given. Changes no annotation.
 
     Returns:
         The same personas with these annotations in place of those of the same traits.
@@ -210,12 +213,8 @@ def annotate(
     progress = progress or (lambda _done, _total: None)
     total = len(people) * len(job.traits)
     progress(len(records), total)
-    for group in _groups(job, records):
-        fresh = _Group(job, group).records()
+    for fresh in spread(_groups(job, frozenset(records)), _Annotator(job=job, store=store), cluster=ray):
         records |= fresh
-        if store:
-            ids = [persona.persona_id for persona in group]
-            store.write(PARTS, [asdict(record) for record in fresh.values()], _schema(), key=ids)
         progress(len(records), total)
     if store:
         store.log("finished", annotations=len(records))
@@ -306,6 +305,10 @@ class _Job:
                 raise OptionError(f"{trait.name} has {len(trait.levels)} levels: {allowed}")
         _ = self.waves, self.parents
 
+    def __getstate__(self) -> dict[str, Any]:
+        # To a worker goes what is asked: each group brings its personas, and what was known of them is in `parents`.
+        return {**self.__dict__, "people": None}
+
     @cached_property
     def traits(self) -> tuple[Trait, ...]:
         """What is annotated."""
@@ -378,7 +381,7 @@ def _named(trait: Trait) -> tuple[str, ...]:
     return next((levels for name, levels in trait.asked_of.items() if f"{{{name}}}" in trait.question), ())
 
 
-def _groups(job: _Job, records: Mapping[Key, _Record]) -> Iterator[list[Persona]]:
+def _groups(job: _Job, records: Collection[Key]) -> Iterator[list[Persona]]:
     """Personas that are not done yet, as many as fit into one call; one at least."""
     each = {"logprob": 2, "located": 1}.get(job.method, job.samples) * len(job.traits)
     size = max(1, job.options.batch_size // each)
@@ -407,6 +410,22 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Annotator:
+    """Annotates groups of personas and keeps the records, in process or as a worker."""
+
+    job: _Job
+    store: RunFolder | None
+
+    def __call__(self, group: Sequence[Persona]) -> dict[Key, _Record]:
+        """Return the records of a group."""
+        found = _Group(self.job, group).records()
+        if self.store:
+            ids = [persona.persona_id for persona in group]
+            self.store.write(PARTS, [asdict(record) for record in found.values()], _schema(), key=ids)
+        return found
 
 
 class _Group:

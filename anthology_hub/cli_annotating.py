@@ -21,6 +21,7 @@ from anthology_hub.annotation import (
 from anthology_hub.calibration import Calibration, check
 from anthology_hub.calibration_report import write_calibration
 from anthology_hub.cli_models import model_options, opened
+from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
 from anthology_hub.collection import Anthology
 from anthology_hub.console import (
     Bars,
@@ -58,10 +59,11 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--stop", type=click.Choice(STOPS), default="",
               help="Stop sampling once the top level, or the ranks, are sure.")  # fmt: skip
 @click.option("--batch-size", default=AnnotateOptions.batch_size, show_default=True, help="Prompts at once.")
-@click.option("--run", "folder", type=FOLDER, help="Run folder: the same command goes on where it stopped.")
+@click.option("--run", "folder", type=RUN_PLACE, help="Run folder or URI: the same command goes on where it stopped.")
 @click.option("--check", "judged", is_flag=True, help="Judge the annotations against the author's labels.")
 @click.option("--report", type=FOLDER, help="With --check: write a page into this folder.")
 @click.option("--dry-run", is_flag=True, help="Count prompts and tokens; ask nothing.")
+@cluster_options
 @seed_option
 @json_option
 def annotate_command(
@@ -88,6 +90,7 @@ def annotate_command(
         check_extras()
     _check_places(out, given["folder"], report)
     _check_method(given)
+    cluster_of(given["ray"], given["workers"], given["gpus"])
     people = load_people(collection, revision, conditions)
     people = people if size is None else people.sample(size, seed=given["seed"])
     if dry_run:
@@ -110,7 +113,7 @@ def annotate_command(
             click.echo(line)
 
 
-def _check_places(out: Path | None, run: Path | None, report: Path | None) -> None:
+def _check_places(out: Path | None, run: Path | str | None, report: Path | None) -> None:
     """Refuse before anything is asked what could not be written after it."""
     if report and report.is_file():
         raise OptionError(f"{report} is a file: give a folder for the page")
@@ -118,7 +121,7 @@ def _check_places(out: Path | None, run: Path | None, report: Path | None) -> No
         return
     if out.is_file():
         raise OptionError(f"{out} is a file: give a new folder")
-    if run and out.resolve() in (run.resolve(), *run.resolve().parents):
+    if isinstance(run, Path) and out.resolve() in (run.resolve(), *run.resolve().parents):
         raise OptionError(f"the run folder {run} is within {out}: give a folder of its own")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise OptionError(f"{out} holds what is no part of a collection: give a new folder")
@@ -153,6 +156,7 @@ def _annotated(people: Anthology, given: dict[str, Any], *, quiet: bool) -> Anno
             seed=given["seed"],
             folder=given["folder"],
             progress=bars.start("annotations"),
+            ray=cluster_of(given["ray"], given["workers"], given["gpus"]),
             **_arguments(given),
         )
 

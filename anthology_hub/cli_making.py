@@ -11,6 +11,7 @@ import click
 from anthology_hub.budget import plan, priced
 from anthology_hub.changes import numbers
 from anthology_hub.cli_models import model_options, opened
+from anthology_hub.cli_cluster import cluster_of, cluster_options
 from anthology_hub.collection import Anthology
 from anthology_hub.console import Bars, json_option, print_json, seed_option
 from anthology_hub.errors import EmptyError, OptionError
@@ -71,6 +72,7 @@ COLLECTION = "collection"
 @click.option("--acceptance", default=1.0, show_default=True, help="Of drafts, assumed by --dry-run.")
 @click.option("--price-in", default=0.0, help="Of a million prompt tokens.")
 @click.option("--price-out", default=0.0, help="Of a million reply tokens.")
+@cluster_options
 @json_option
 def generate_command(
     folder: Path,
@@ -91,6 +93,9 @@ def generate_command(
     acceptance: float,
     price_in: float,
     price_out: float,
+    ray: str | None,
+    workers: int | None,
+    gpus: float | None,
     as_json: bool,
     **told: Any,  # noqa: ANN401 - click hands over what the options are
 ) -> None:
@@ -100,6 +105,9 @@ def generate_command(
     """
     if appended and known is None:
         raise OptionError("--append needs --collection: name the collection to add to")
+    cluster = cluster_of(ray, workers, gpus)
+    if cluster and effective is not None:
+        raise OptionError("--effective asks in small rounds, each by the last: leave out --ray, or --effective")
     people = Anthology.load(known) if known else None
     book = people.codebook if people is not None and not codebook else Codebook.load(codebook or "anthology")
     _check_collection(people if appended else None, book, release=release, name=name, licence=licence)
@@ -129,7 +137,8 @@ def generate_command(
         made = steered.generation
     else:
         with Bars(quiet=as_json) as bars:
-            made = generate(writer, n, quota=quota, collection=people, progress=bars.start("stories"), **how)
+            told_by = bars.start("stories")
+            made = generate(writer, n, quota=quota, collection=people, progress=told_by, ray=cluster, **how)
     place = _save(made, folder / COLLECTION, people if appended else None, release=release, name=name, licence=licence)
     report = made.report
     cost = priced(report.prompt_tokens + report.critic_tokens, report.reply_tokens, price_in, price_out)

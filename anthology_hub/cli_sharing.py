@@ -13,6 +13,7 @@ from anthology_hub import hub
 from anthology_hub.collection import Anthology
 from anthology_hub.console import (
     TABLES,
+    Bars,
     human_options,
     json_option,
     load_humans,
@@ -77,7 +78,9 @@ def import_command(
         codebook=Codebook.load(codebook) if codebook else None,
         **given,
     )
-    people = people.embed(progress=not as_json) if embed else people
+    if embed:
+        with Bars(quiet=as_json) as bars:
+            people = people.embed(progress=bars.start("texts"))
     saved = people.save(out, release=release, card=report.card)
     if as_json:
         print_json({**report.to_dict(), "folder": str(out), "collection": saved.identity})

@@ -23,6 +23,7 @@ from anthology_hub import hub
 from anthology_hub.bitmaps import Selection
 from anthology_hub.cards import CardText
 from anthology_hub.changes import Changes, compare, entry_of, numbers, with_entry
+from anthology_hub.embedding import embedded
 from anthology_hub.encoding import ENCODER, Encoder, EncoderCard
 from anthology_hub.errors import AnthologyWarning, DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.prompts import derive_seed
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
     from numpy.typing import NDArray
+
+    from anthology_hub.cluster import Cluster
+    from anthology_hub.runs import Progress
 
 STARTER = "starter"
 PROVENANCE = ("source", "generator", "generator_revision", "prompt_id", "method", "annotator", "annotator_revision")
@@ -160,21 +164,30 @@ class Anthology:
         return self
 
     def embed(
-        self, encoder: Encoder | None = None, *, known: Sequence[Anthology] = (), progress: bool = False
+        self,
+        encoder: Encoder | None = None,
+        *,
+        known: Sequence[Anthology] = (),
+        folder: str | Path | None = None,
+        ray: Cluster | str | None = None,
+        progress: Progress | None = None,
     ) -> Anthology:
         """Return the collection with passage vectors of an encoder; no text that has them already is read again.
 
         Args:
             encoder: What makes the vectors; all-MiniLM-L6-v2, if not given.
             known: Collections whose vectors of the same encoder hold for the texts that they share with this one.
-            progress: Whether to show a bar.
+            folder: Run folder, a path or a URI: the same call goes on where it stopped.
+            ray: Spread the texts over this cluster; in process, if not given.
+            progress: Called with texts done and in all.
         """
         encoder = encoder or Encoder()
         # It names a folder, a config and a glob: the name of a user's own folder may hold anything.
         slug = re.sub(r"[^\w.-]+", "-", encoder.card.model.rpartition("/")[2])
         if slug in self._store.embeddings and self._store.embeddings[slug].card == encoder.card:
             return self
-        table = _embed(self._store, encoder, [people._store for people in (self, *known)], progress=progress)
+        sources = [people._store for people in (self, *known)]
+        table = _embed(self._store, encoder, sources, folder=folder, ray=ray, progress=progress)
         embeddings = {**self._store.embeddings, slug: Embedding(card=encoder.card, rows=Rows(table))}
         return self._view(self._chosen, self._scores, store=replace(self._store, embeddings=embeddings))
 
@@ -948,7 +961,7 @@ def _annotation_schema(*, sampled: bool = False) -> pa.Schema:
     return pa.schema([*names.items(), *([("n_ambiguous", count), ("mass", pa.float32())] if sampled else [])])
 
 
-def _embed(store: Release, encoder: Encoder, known: Iterable[Release], *, progress: bool) -> pa.Table:
+def _embed(store: Release, encoder: Encoder, known: Iterable[Release], **how: Any) -> pa.Table:  # noqa: ANN401
     """The rows of the passages: those that are known of the same texts, the others computed."""
     import pyarrow as pa
 
@@ -963,27 +976,26 @@ def _embed(store: Release, encoder: Encoder, known: Iterable[Release], *, progre
                 _owned(other.embeddings[slug].rows, owners, Selection(len(other.personas), rows=place[shared]))
             )
             missing &= ~shared
-    tables.append(_encoded(store, encoder, np.flatnonzero(missing), progress=progress))
+    tables.append(_encoded(store, encoder, np.flatnonzero(missing), **how))
     rows = Rows(pa.concat_tables([table.select(tables[-1].column_names).cast(tables[-1].schema) for table in tables]))
     return _owned(rows, _places(rows.column("persona_id"), store), Selection(len(ids)))
 
 
-def _encoded(store: Release, encoder: Encoder, rows: NDArray[np.int64], *, progress: bool) -> pa.Table:
-    """Passage vectors of the personas at some positions."""
+def _encoded(store: Release, encoder: Encoder, rows: NDArray[np.int64], **how: Any) -> pa.Table:  # noqa: ANN401
+    """Passage vectors of the personas at some positions; `how` as in `embedded`."""
     import pyarrow as pa
 
     people = store.personas.take(rows, ["persona_id", "backstory"])
-    texts = people["backstory"].to_pylist()
-    spans = [(at, span) for at, text in enumerate(texts) for span in encoder.passages(text)]
-    vectors = encoder.encode([texts[at][a:b] for at, (a, b) in spans], progress=progress)
-    owners = np.array([at for at, _ in spans], dtype=np.int64)
-    numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    found = embedded(people["backstory"].to_pylist(), encoder, **how)
+    spans = np.array([span for passages in found for span in passages.spans], dtype=np.int32).reshape(-1, 2)
+    owners = np.repeat(np.arange(len(found)), [len(passages.spans) for passages in found])
+    vectors = np.concatenate([np.zeros(0, np.float32), *(passages.vectors.ravel() for passages in found)])
     return pa.table(
         {
             "persona_id": people["persona_id"].combine_chunks().take(pa.array(owners)),
-            "passage": pa.array(numbers, pa.int32()),
-            "start": pa.array([a for _, (a, _) in spans], pa.int32()),
-            "end": pa.array([b for _, (_, b) in spans], pa.int32()),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), encoder.card.dimension),
+            "passage": pa.array(np.arange(len(owners)) - np.searchsorted(owners, owners), pa.int32()),
+            "start": pa.array(spans[:, 0]),
+            "end": pa.array(spans[:, 1]),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), encoder.card.dimension),
         }
     )

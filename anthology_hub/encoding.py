@@ -5,6 +5,7 @@ Texts are cut into passages that the encoder reads whole; a persona's score for 
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -56,6 +57,7 @@ class Encoder:
         """
         from sentence_transformers import SentenceTransformer
 
+        self._given = name, device
         found = weights.resolve(name)
         try:
             self._model = SentenceTransformer(found.source, device=device)
@@ -69,6 +71,10 @@ class Encoder:
             dimension=int(self._model.get_embedding_dimension() or 0),
             max_tokens=min(limit, PASSAGE_TOKENS),
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To a worker goes the name: it has the weights, or fetches them, and must open what is open here.
+        return _opened_again, (*self._given, self.card)
 
     def passages(self, text: str) -> list[tuple[int, int]]:
         """Cut a text at sentence ends into (start, end) pieces that the model reads whole.
@@ -136,6 +142,16 @@ def _bar(total: int, shown: bool) -> Any:  # noqa: ANN401 - tqdm has no types
     from tqdm.auto import tqdm
 
     return tqdm(total=total, desc="Embedding", unit="text", disable=not shown)
+
+
+def _opened_again(name: str, device: str | None, card: EncoderCard) -> Encoder:
+    encoder = Encoder(name, device=device)
+    if encoder.card != card:
+        raise ModelError(
+            f"{name!r} is another encoder on {platform.node()}: {encoder.card}, not {card}. Give all machines the same "
+            "weights"
+        )
+    return encoder
 
 
 def cut_passages(text: str, count: Callable[[str], int], room: int) -> list[tuple[int, int]]:

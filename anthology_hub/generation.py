@@ -16,19 +16,18 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anthology_hub.cards import CardText
+from anthology_hub.cluster import Cluster, spread
 from anthology_hub.collection import GENERATION, Anthology
 from anthology_hub.errors import ModelError, RunError
-from anthology_hub.hub import write_file
 from anthology_hub.models import LanguageModel
 from anthology_hub.pools import quality_flags
 from anthology_hub.prompts import Prompt, derive_seed
-from anthology_hub.runs import ANEW, EVENTS, Progress, RunFolder, as_json, as_parquet, provenance
+from anthology_hub.runs import ANEW, Progress, RunFolder, as_json, as_parquet, provenance
 from anthology_hub.schema import Codebook, Persona, digest
 from anthology_hub.screening import (
     LEAST_MASS,
@@ -192,6 +191,7 @@ def generate(
     encoder: Encoder | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    ray: Cluster | str | None = None,
 ) -> Generation:
     """Generate backstories.
 
@@ -205,8 +205,9 @@ def generate(
         critic: Asked about each text that passes the checks.
         collection: What is near to its texts is rejected, too.
         encoder: For near duplicates in meaning, if it is open already.
-        folder: Run folder: written as drafts come in, and continued if it is there already.
+        folder: Run folder, a path or a URI: written as drafts come in, and continued if it is there already.
         progress: Called with (finished stories, n).
+        ray: Spread the stories over this cluster; in process, if not given. Changes no story.
 
     Raises:
         MissingExtraError: If a check needs a package that is not installed.
@@ -252,14 +253,15 @@ def generate(
         critic=critic,
         seed=seed,
         store=store,
-        progress=progress or (lambda _done, _total: None),
+        progress=progress or _silent,
         n=n,
         drafts=_read_drafts(store) if store else {},
+        ray=ray,
     )
     generation = _assembled(run, run.stories(finder), told, codebook)
     if store:
-        write_file(store.folder / REJECTED, as_parquet(generation.rejected, _rejected_schema()))
-        write_file(store.folder / REPORT, as_json(generation.report.to_dict()))
+        store.place.write(REJECTED, as_parquet(generation.rejected, _rejected_schema()))
+        store.place.write(REPORT, as_json(generation.report.to_dict()))
         store.log("finished", kept=generation.report.kept)
     return generation
 
@@ -314,6 +316,10 @@ class _Life:
         return not self.written and self.style.screened(self.step) and self.attempt >= self.tries
 
     @property
+    def over(self) -> bool:
+        return self.written or self.given_up
+
+    @property
     def key(self) -> _Key:
         return self.story, self.life, self.step, self.attempt
 
@@ -356,6 +362,7 @@ class _Run:
     progress: Progress
     n: int
     drafts: dict[_Key, _Draft]
+    ray: Cluster | str | None = None
     seconds: float = 0.0
 
     def stories(self, finder: _Duplicates) -> list[_Story]:
@@ -363,8 +370,8 @@ class _Run:
         stories = [_Story() for _ in range(self.n)]
         due = list(range(self.n))
         for life in range(self.options.tries):
-            lives = [_Life(self.style, story, life, self.options.tries) for story in due]
-            self._write(lives, self.n - len(due))
+            lives = [self._life(story, life) for story in due]
+            (self._write if self.ray is None else self._spread)(lives, self.n - len(due))
             for one in lives:
                 stories[one.story].lives.append(one)
             written = [one for one in lives if one.written]
@@ -376,6 +383,42 @@ class _Run:
                 break
         return stories
 
+    def _life(self, story: int, number: int) -> _Life:
+        return _Life(self.style, story, number, self.options.tries)
+
+    def _spread(self, lives: Sequence[_Life], done: int) -> None:
+        """Have lives written by the workers of a cluster, as many at once on each as in process."""
+        for one in lives:
+            self._replay(one)
+        due, size = [one for one in lives if not one.over], self.options.batch_size
+        done += len(lives) - len(due)
+        self.progress(done, self.n)
+        groups = [due[start : start + size] for start in range(0, len(due), size)]
+        jobs = [
+            ([(one.story, one.life) for one in group], [d for one in group for d in one.drafts]) for group in groups
+        ]
+        alone = replace(self, drafts={}, progress=_silent, ray=None, seconds=0.0)
+        for drafts, seconds in spread(jobs, alone.written, cluster=self.ray):
+            self.drafts |= {draft.key: draft for draft in drafts}
+            self.seconds += seconds
+            if self.store:
+                self.store.log("asked", drafts=len(drafts), seconds=round(seconds, 3))
+            done += len({draft.story for draft in drafts})
+            self.progress(done, self.n)
+        for one in due:
+            self._replay(one)
+
+    def written(self, job: tuple[Sequence[tuple[int, int]], Sequence[_Draft]]) -> tuple[list[_Draft], float]:
+        """Write some lives as a worker; return their new drafts and the seconds that it took.
+
+        Args:
+            job: Story and life of each, and the drafts of them that are known.
+        """
+        known = {draft.key: draft for draft in job[1]}
+        run = replace(self, drafts=dict(known))
+        run._write([run._life(*one) for one in job[0]], 0)
+        return [draft for key, draft in run.drafts.items() if key not in known], run.seconds
+
     def _write(self, lives: Sequence[_Life], done: int) -> None:
         """Write lives, some at once; as one ends the next takes its place, so that batches stay full."""
         waiting, active = deque(lives), list[_Life]()
@@ -384,14 +427,14 @@ class _Run:
             while waiting and len(active) < self.options.batch_size:
                 active.append(waiting.popleft())
                 self._replay(active[-1])
-                active = [one for one in active if not (one.written or one.given_up)]
+                active = [one for one in active if not one.over]
             if active:
                 self._ask(self._next_group(active))
-            active = [one for one in active if not (one.written or one.given_up)]
+            active = [one for one in active if not one.over]
             self.progress(done + len(lives) - len(waiting) - len(active), self.n)
 
     def _replay(self, life: _Life) -> None:
-        while not (life.written or life.given_up) and life.key in self.drafts:
+        while not life.over and life.key in self.drafts:
             life.take(self.drafts[life.key])
 
     def _next_group(self, active: Sequence[_Life]) -> Sequence[_Life]:
@@ -471,6 +514,10 @@ class _Run:
                     f"{self.model.card.model} did not say yes to {one.question!r} in {PREAMBLE_TRIES} tries, the last "
                     f"answer was {last!r}: use another model, or generate without the preamble (preamble=False)"
                 )
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Tell nobody."""
 
 
 def _says_yes(text: str) -> bool:
@@ -636,12 +683,8 @@ def _read_drafts(store: RunFolder) -> dict[_Key, _Draft]:
 
 
 def _seconds(store: RunFolder) -> float:
-    """Seconds of asking over all calls; a line that a killed call left half is passed over."""
-    total = 0.0
-    for line in (store.folder / EVENTS).read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
-            total += float(json.loads(line).get("seconds", 0.0))
-    return round(total, 3)
+    """Seconds of asking over all calls."""
+    return round(sum(float(event.get("seconds", 0.0)) for event in store.events()), 3)
 
 
 def _draft_schema() -> Any:  # noqa: ANN401 - pyarrow has no types

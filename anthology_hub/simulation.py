@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub.cells import GAP, Cell, CellParts, assemble, read_cells, value_of
+from anthology_hub.cluster import Cluster, spread
 from anthology_hub.conditioning import Introduction, Turns, check_conditioning, introduce, needs_levels
 from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
 from anthology_hub.models import Choice, LanguageModel, Sampling
@@ -40,7 +41,7 @@ from anthology_hub.prompts import (
     who,
 )
 from anthology_hub.replies import read_answer
-from anthology_hub.runs import Progress, RunFolder, as_json, as_parquet, provenance, read_rows, run_again
+from anthology_hub.runs import Progress, RunFolder, as_json, as_parquet, provenance
 from anthology_hub.schema import (
     ANSWERED,
     CHOICE,
@@ -56,7 +57,6 @@ from anthology_hub.schema import (
     Survey,
     digest,
     needs,
-    read_json,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def simulate(
     progress: Progress | None = None,
     earlier: Sequence[Answers] = (),
     wave: str = "",
+    ray: Cluster | str | None = None,
 ) -> Answers:
     """Ask a cast a survey.
 
@@ -162,12 +163,14 @@ def simulate(
         model: Who speaks.
         seed: Run seed.
         options: How to ask.
-        folder: Run folder: written as answers come in, and continued if it is there already. What a server did not
-            answer in time is a gap: counted as failed, told in the events, and asked again by the next call.
+        folder: Run folder, a path or a URI: written as answers come in, and continued if it is there already. What a
+            server did not answer in time is a gap: counted as failed, told in the events, and asked again by the next
+            call.
         progress: Called at the start, with what the folder holds already, and after each batch of answers.
         earlier: What the cast answered in earlier waves: each role remembers its own (of the same respondent and
             persona), in canonical option order, before the new questions.
         wave: Which time the cast is asked; part of the seeds, so that a wave draws anew.
+        ray: Spread the batches over this cluster; in process, if not given. Changes no answer.
 
     Raises:
         EmptyError: If nobody is cast.
@@ -198,16 +201,79 @@ def simulate(
     progress = progress or (lambda _done, _total: None)
     total = len(cast) * len(survey.questions)
     progress(len(cells), total)
-    with CellParts(store) as parts:
-        for found in asked(plan, model, plan.order, cells):
-            cells |= {(cell.role, cell.question): cell for cell in parts.add(found)}
-            progress(len(cells), total)
+    for part in _parts(plan, _Asker(plan=plan, model=model, store=store), cells, ray):
+        cells |= {(cell.role, cell.question): cell for cell in part}
+        progress(len(cells), total)
     if store:
         traffic = model.take_traffic() if isinstance(model, Conversing) else {}
         store.log("finished", answers=len(cells), **({"gaps": total - len(cells)} if len(cells) < total else {}))
         if traffic:
             store.log("traffic", **traffic)
     return assemble(seats, survey, cells, told)
+
+
+def _parts(
+    plan: _Plan, asker: _Asker, known: Mapping[tuple[int, str], Cell], ray: Cluster | str | None
+) -> Iterator[list[Cell]]:
+    """Yield what is answered, part by part, and kept already."""
+    if ray is None:
+        yield from asker.answered(plan, plan.order, known)
+        return
+    due = [at for at in plan.order if any((at, key) not in known for key in plan.survey.keys)]
+    size = plan.options.batch_size
+    batches = (due[start : start + size] for start in range(0, len(due), size))
+    alone = replace(asker, plan=replace(plan, cast=replace(plan.cast, roles=()), earlier=()))
+    for part in spread([_Job.of(plan, batch, known) for batch in batches], alone, cluster=ray):
+        if asker.store:
+            asker.store.log("batch", answers=len(part))
+        yield part
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A batch on its way to a worker, with all that is its own."""
+
+    places: tuple[int, ...]
+    """Of its roles in the cast."""
+    roles: tuple[Role, ...]
+    introductions: list[Introduction]
+    known: Mapping[tuple[int, str], Cell]
+
+    @classmethod
+    def of(cls, plan: _Plan, batch: Sequence[int], known: Mapping[tuple[int, str], Cell]) -> _Job:
+        keys = [(at, key) for at in batch for key in plan.survey.keys]
+        return cls(
+            places=tuple(batch),
+            roles=tuple(plan.cast.roles[at] for at in batch),
+            introductions=[plan.introductions[at] for at in batch],
+            known={key: known[key] for key in keys if key in known},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asker:
+    """Asks batches and keeps the answers, in process or as a worker."""
+
+    plan: _Plan
+    model: LanguageModel
+    store: RunFolder | None
+
+    def answered(
+        self, plan: _Plan, roles: Sequence[int], known: Mapping[tuple[int, str], Cell], places: Sequence[int] = ()
+    ) -> Iterator[list[Cell]]:
+        """Yield answers on their way to the folder; `places`: where the roles are in the whole cast, if not here."""
+        with CellParts(self.store) as parts:
+            for part in asked(plan, self.model, roles, known):
+                yield parts.add([replace(cell, role=places[cell.role]) for cell in part] if places else part)
+
+    def __call__(self, job: _Job) -> list[Cell]:
+        """Ask a batch that came alone."""
+        plan = replace(self.plan, cast=replace(self.plan.cast, roles=job.roles))
+        # What earlier waves add to them stayed where the batch came from.
+        plan.__dict__["introductions"] = job.introductions
+        known = {(job.places.index(at), key): cell for (at, key), cell in job.known.items()}
+        parts = self.answered(plan, range(len(job.roles)), known, job.places)
+        return [cell for part in parts for cell in part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +365,7 @@ def load_run(folder: str | Path) -> Answers:
         RunError: If the folder is no run, is incomplete, or a file in it is broken.
     """
     store = RunFolder(folder)
-    survey, seats = _read_survey(store), read_rows(store.folder / CAST_FILE)
+    survey, seats = _read_survey(store), store.rows(CAST_FILE)
     cells = read_cells(store, survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
         raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
@@ -655,9 +721,9 @@ def _seats(cast: Matching) -> list[dict[str, Any]]:
 
 def _read_survey(store: RunFolder) -> Survey:
     try:
-        return Survey.from_dict(read_json(store.folder / SURVEY_FILE))
+        return Survey.from_dict(store.json(SURVEY_FILE))
     except DataError as error:
-        raise RunError(f"{error}: {run_again(store.folder)}") from error
+        raise RunError(f"{store}/{SURVEY_FILE}: {error}; run the same again to mend it") from error
 
 
 def _seat_schema() -> Any:  # noqa: ANN401 - pyarrow has no types

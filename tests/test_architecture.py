@@ -53,10 +53,10 @@ LAYERS = (
     ("sources", "margins", "suggestions"),
     ("humans", "sides"),
     ("yardsticks", "standins"),
-    ("models.chains", "models.dialects", "models.local", "models.scripted", "runs"),
-    ("models.traffic",),
+    ("models.chains", "models.dialects", "models.local", "models.scripted", "places", "cluster"),
+    ("models.traffic", "runs", "sharding"),
     ("models.server",),
-    ("release", "cells", "styles"),
+    ("release", "cells", "styles", "embedding"),
     ("changes",),
     ("collection", "simulation"),
     ("interviews", "panels"),
@@ -82,7 +82,7 @@ LAYERS = (
     ("labhub.commands",),
     ("quickstart",),
     ("console",),
-    ("cli_models",),
+    ("cli_models", "cli_cluster"),
     (
         "cli_sharing",
         "cli_comparing",
@@ -91,6 +91,7 @@ LAYERS = (
         "cli_making",
         "cli_planning",
         "cli_annotating",
+        "cli_embedding",
         "cli_interviewing",
         "cli_simulating",
         "cli_studies",
@@ -101,7 +102,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Only these may mention a library; everyone else goes through them.
 DOORS = {
-    "faiss": {"scoring"},
+    "faiss": {"scoring", "sharding"},
     "sentence_transformers": {"encoding"},
     "transformers": {"models.local", "models.packs"},
     "torch": {"models.local", "models.packs", "models.prefixes"},
@@ -110,7 +111,9 @@ DOORS = {
     "click": {
         "cli",
         "cli_annotating",
+        "cli_cluster",
         "cli_comparing",
+        "cli_embedding",
         "cli_humans",
         "cli_interviewing",
         "cli_making",
@@ -151,6 +154,7 @@ DOORS = {
     "nh3": {"labhub.markup", "labhub.server"},
     "datasets": {"collection", "tabulation"},
     "ortools": {"assignment"},
+    "ray": {"cluster"},
 }
 HEAVY = (
     "torch",
@@ -163,6 +167,7 @@ HEAVY = (
     "matplotlib",
     "pyarrow",
     "aiohttp",
+    "ray",
 )
 
 

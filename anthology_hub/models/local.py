@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ class LocalModel:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        self._given = name, device, dtype
         found = weights.resolve(name)
         source = str(convert_gguf(Path(found.source))) if found.kind == "gguf" else found.source
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,6 +72,10 @@ class LocalModel:
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=device,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To a worker goes the name: it has the weights, or fetches them, and must open what is open here.
+        return _opened_again, (self._given, self.card)
 
     @property
     def tokens(self) -> TokenCount:
@@ -174,6 +180,17 @@ class LocalModel:
         # Some tokenizers put a space before every text: after a bracket the letter is then another token.
         before, after = ids(start), ids(start + letter)
         return tokens | ({after[-1]} if start and after[:-1] == before else set())
+
+
+def _opened_again(given: tuple[str, str | None, str | None], card: ModelCard) -> LocalModel:
+    name, device, dtype = given
+    model = LocalModel(name, device=device, dtype=dtype)
+    if model.card != card:
+        raise ModelError(
+            f"{name!r} is another model on {platform.node()}: {model.card}, not {card}. Give all machines the same "
+            "weights, and start the run where the model opens as it does on the workers, or name device and dtype"
+        )
+    return model
 
 
 def convert_gguf(file: Path) -> Path:
