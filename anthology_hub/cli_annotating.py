@@ -20,8 +20,8 @@ from anthology_hub.annotation import (
 )
 from anthology_hub.calibration import Calibration, check
 from anthology_hub.calibration_report import write_calibration
-from anthology_hub.cli_models import model_options, opened
 from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.collection import Anthology
 from anthology_hub.console import (
     Bars,

@@ -9,8 +9,8 @@ import click
 from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
 from anthology_hub.collection import Anthology
 from anthology_hub.console import Bars, json_option, print_json
-from anthology_hub.errors import OptionError
 from anthology_hub.encoding import ENCODER, Encoder
+from anthology_hub.errors import OptionError
 
 
 @click.command("embed")

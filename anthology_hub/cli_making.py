@@ -10,8 +10,8 @@ import click
 
 from anthology_hub.budget import plan, priced
 from anthology_hub.changes import numbers
-from anthology_hub.cli_models import model_options, opened
 from anthology_hub.cli_cluster import cluster_of, cluster_options
+from anthology_hub.cli_models import model_options, opened
 from anthology_hub.collection import Anthology
 from anthology_hub.console import Bars, json_option, print_json, seed_option
 from anthology_hub.errors import EmptyError, OptionError

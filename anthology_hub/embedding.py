@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anthology_hub.cluster import Cluster, spread
-from anthology_hub.errors import RunError
 from anthology_hub.encoding import Encoder
+from anthology_hub.errors import RunError
 from anthology_hub.runs import ANEW, Progress, RunFolder, provenance
 from anthology_hub.schema import digest
 
