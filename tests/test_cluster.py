@@ -78,8 +78,10 @@ def assert_same(found, wanted):
     assert found.picks.tobytes() == wanted.picks.tobytes() and found.probs.tobytes() == wanted.probs.tobytes()
 
 
-def contents(folder):
-    return {file.name: file.read_bytes() for file in (folder / "answers").iterdir()}
+def kept(folder):
+    """Every answer in a folder, in whichever part."""
+    rows = [repr(row) for _, part in RunFolder(folder).read("answers") for row in part]
+    return sorted(rows)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_a_killed_worker_costs_its_batch_and_changes_no_answer(killed, humans, h
     assert_same(load_run(folder), here)
     log = tmp_path / "asked"
     simulate(unmatched(humans), MINI, ScriptedModel(rule(log=log)), options=OPTIONS, folder=tmp_path / "run")
-    assert contents(tmp_path / "run") == contents(folder)
+    assert kept(tmp_path / "run") == sorted(set(kept(folder)))
     needed = Counter(log.read_text().split())
     assert needed.keys() == asked.keys() and needed.total() == 9 * 5
     # What was asked twice is of the batch of two roles that the worker had in hand.
@@ -123,10 +125,10 @@ def test_what_a_process_began_in_an_object_store_is_finished_by_a_cluster(cluste
     with pytest.raises(RunError, match="is not finished"):
         load_run(uri)
     begun = len(RunFolder(uri).place.names("answers"))
-    assert 0 < begun < 25
+    assert begun == 1
     assert_same(simulate(cast, MINI, ScriptedModel(rule()), options=OPTIONS, folder=uri, ray=cluster), here)
     assert_same(load_run(uri), here)
-    assert len(RunFolder(uri).place.names("answers")) == 25
+    assert len(kept(uri)) == 9 * 5 and len(RunFolder(uri).place.names("answers")) > begun
     told = [event["event"] for event in RunFolder(uri).events()]
     assert told[0] == "started" and "continued" in told and told[-1] == "finished"
     with pytest.raises(RunError, match=r"s3://bucket/runs is no run folder: it has no run.json"):
