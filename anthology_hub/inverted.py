@@ -29,6 +29,8 @@ HNSW_ROWS = 4_000_000
 HNSW_LINKS = 32
 SPARE = 2**20
 """Bytes that an index file may hold beside its lists and centroids."""
+ON_DISK = ".ivfdata"
+"""Ending of the file beside an index that holds its lists, where they are apart."""
 SAMPLED_LISTS = 128
 """Lists of which a code is compared with its vector when a file is opened."""
 _ASSIGN_ROWS = 1_024
@@ -258,7 +260,9 @@ def read(file: Path, *, at_most: int) -> Any:  # noqa: ANN401 - faiss has no typ
     before = faiss.get_deserialization_vector_byte_limit()
     faiss.set_deserialization_vector_byte_limit(at_most)
     try:
-        index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+        # Lists in a file of their own are mapped in any case, and lie beside this one wherever it was moved.
+        apart = file.with_suffix(ON_DISK).is_file()
+        index = faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR if apart else faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise DataError(f"{file} cannot be read: load the collection again ({error})") from error
     finally:

@@ -34,7 +34,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from anthology_hub.cluster import Cluster, spread
-from anthology_hub.sharding import INDEX, LISTS, Sharded, exact
+from anthology_hub.index import Index
+from anthology_hub.sharding import INDEX, LISTS, build_sharded, exact_rows, open_sharded
 
 DIMENSION, SHEET, CENTRES = 384, 24, 1000
 SPREAD, NOISE = np.float32(0.6), np.float32(0.1)
@@ -127,16 +128,16 @@ def build(vectors: Path, folder: Path, given: argparse.Namespace, lists: int) ->
     return {**took, "gigabytes": bytes_ / GB}
 
 
-def searched(index: Sharded, folder: Path, vectors: Path) -> dict[str, Any]:
+def searched(index: Index, folder: Path, vectors: Path) -> dict[str, Any]:
     """Return recall@10 and ms for a query, one at a time, beside faiss alone on the same lists."""
     import faiss
 
     queries = draw(QUERIES, seed=10**6)
-    truth = exact(np.load(vectors, mmap_mode="r"), queries, K)
+    truth = exact_rows(np.load(vectors, mmap_mode="r"), queries, K)
     raw: Any = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_ONDISK_SAME_DIR)
     raw.nprobe = index.facts.nprobe
     engines: dict[str, Callable[[NDArray[np.float32]], Sequence[int]]] = {
-        "ours": lambda query: index.search(query, K)[0].rows.tolist(),
+        "ours": lambda query: index.search(query[0], K).rows.tolist(),
         "faiss": lambda query: raw.search(query, K)[1][0].tolist(),
     }
     rows: dict[str, list[Sequence[int]]] = {}
@@ -210,7 +211,7 @@ def main() -> None:
     """Run all of it."""
     given = _given()
     if given.build:
-        Sharded.build(
+        build_sharded(
             given.build,
             given.folder,
             shards=given.shards,
@@ -252,7 +253,7 @@ def _one(place: Path, rows: int, given: argparse.Namespace) -> dict[str, Any]:
     make(vectors, rows)
     print(f"{rows:,} vectors made in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     told = build(vectors, folder, given, lists)
-    index = Sharded(folder, vectors)
+    index = open_sharded(folder, vectors)
     told |= {"facts": index.facts, **searched(index, folder, vectors)}
     print(json.dumps(told, default=str), file=sys.stderr, flush=True)
     shutil.rmtree(folder)
