@@ -324,7 +324,7 @@ class Anthology:
 
     @property
     def _ids(self) -> pa.Array:
-        return self._store.ids_at(self._rows)
+        return self._store.ids_of(self._chosen)
 
     @property
     def scores(self) -> NDArray[np.float64] | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from anthology_hub import hub, sidestore
-from anthology_hub.bitmaps import pack, reaching, rounded
+from anthology_hub.bitmaps import Selection, pack, reaching, rounded
 from anthology_hub.cards import CardText, collection_card, collection_facts
 from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
@@ -134,6 +134,7 @@ class Rows:
     def column(self, name: str) -> pa.ChunkedArray:
         """One column; the others are not read."""
         if self._there is not None:
+            _check_columns(self._there, [name])
             return self._there[name]
         if name not in self._columns:
             self._columns[name] = self._read([name])[name]
@@ -213,9 +214,13 @@ class Rows:
             table = pa.concat_tables(file.read(columns) for file in self._files)
         except pa.ArrowException as error:
             raise DataError(f"the parquet files of this collection cannot be read: {error}") from error
-        if missing := [name for name in columns or () if name not in table.column_names]:
-            raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
+        _check_columns(table, columns or [])
         return table.cast(_as_made(table.schema)).select(columns or table.column_names)
+
+
+def _check_columns(table: pa.Table, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in table.column_names]:
+        raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -318,10 +323,12 @@ class Release:
             raise IntegrityError(f"the persona ids of {self.source} are not those of its manifest: get a fresh copy")
         return ids
 
-    def ids_at(self, at: NDArray[np.int64]) -> pa.Array:
-        """Persona ids at some positions."""
+    def ids_of(self, chosen: Selection) -> pa.Array:
+        """Persona ids of a selection."""
         self.check_ids()
-        return self.personas.take(at, ["persona_id"])["persona_id"].combine_chunks()
+        if chosen.is_all:
+            return self.personas.column("persona_id").combine_chunks()
+        return self.personas.take(chosen.rows, ["persona_id"])["persona_id"].combine_chunks()
 
     @cached_property
     def row_of(self) -> dict[str, int]:
