@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -348,19 +349,22 @@ class Release:
             self._made[kind] = make() if kept is None else kept
         return self._made[kind]
 
-    def having(self, trait: str, levels: Sequence[int], *, min_prob: float | None = None) -> NDArray[np.uint64]:
-        """Which personas have one of some levels, as packed bits: by the trait column, or by their summed probability.
+    def having(self, wanted: Mapping[str, Sequence[int]], *, min_prob: float | None = None) -> NDArray[np.uint64]:
+        """Which personas have one of some levels of each trait, as packed bits: by trait columns, or by probability.
 
         Args:
-            trait: Name.
-            levels: Positions of the levels, each once.
-            min_prob: What the sum of their probabilities must reach; `bitmaps.reaching` says how exactly.
+            wanted: Trait -> positions of levels, each once; at least one trait.
+            min_prob: What the sum of the probabilities of the levels must reach; `bitmaps.reaching` says how exactly.
         """
-        at = self._first_level(trait) + np.asarray(levels)
+        places = [self._first_level(trait) + np.asarray(levels) for trait, levels in wanted.items()]
         if min_prob is None:
-            return cast("NDArray[np.uint64]", np.bitwise_or.reduce(self._levels["bits"][at]))
-        probs = self.probs(trait)
-        return reaching(self._annotated["steps"][at], lambda rows: _mass(probs, rows, levels), min_prob)
+            return reduce(and_, (np.bitwise_or.reduce(self._levels["bits"][at]) for at in places))
+
+        def exact(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            sums = [sum(self.probs(trait)[rows, level] for level in levels) for trait, levels in wanted.items()]
+            return np.array(sums, dtype=np.float32)
+
+        return reaching([self._annotated["steps"][at] for at in places], exact, min_prob)
 
     def _first_level(self, trait: str) -> int:
         """Position of the first level of a trait among the levels of all traits."""
@@ -424,11 +428,6 @@ class Release:
             at += len(batch)
         steps = [np.zeros((0, len(self.personas)), dtype=np.uint8), *map(rounded, tables.values())]
         return {"steps": np.concatenate(steps), **{f"probs{self._first_level(n)}": t for n, t in tables.items()}}
-
-
-def _mass(probs: NDArray[np.float32], rows: NDArray[np.int64], levels: Sequence[int]) -> NDArray[np.float32]:
-    """Summed probability of some levels."""
-    return np.asarray(sum(probs[rows, level] for level in levels))
 
 
 def _fill(

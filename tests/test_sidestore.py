@@ -303,18 +303,21 @@ tables = st.lists(st.tuples(shares, shares, shares) | st.just((np.nan,) * 3), mi
 def test_no_rounding_ever_moves_anybody_over_a_threshold(rows, threshold, levels, exactly):
     probs = np.float32(rows)
     probs /= np.maximum(1, np.nan_to_num(probs.sum(axis=1, keepdims=True)))
-    sums = probs[:, :levels].sum(axis=1)
-    if exactly and np.nan_to_num(sums[0]) > 1e-3:
-        threshold = min(1.0, float(sums[0]))  # somebody is exactly at it
-    found = unpack(reaching(rounded(probs)[:levels], lambda at: sums[at], threshold), len(probs))
-    assert found.tolist() == (np.nan_to_num(sums) >= threshold - TOLERANCE).tolist()
+    sums = np.array([probs[:, :levels].sum(axis=1), probs[:, 2]])
+    if exactly and np.nan_to_num(sums[0, 0]) > 1e-3:
+        threshold = min(1.0, float(sums[0, 0]))  # somebody is exactly at it
+    steps, expected = rounded(probs), np.nan_to_num(sums) >= threshold - TOLERANCE
+    first = reaching([steps[:levels]], lambda at: sums[:1, at], threshold)
+    assert unpack(first, len(probs)).tolist() == expected[0].tolist()
+    both = reaching([steps[:levels], steps[2:]], lambda at: sums[:, at], threshold)
+    assert unpack(both, len(probs)).tolist() == expected.all(axis=0).tolist()
 
 
 @pytest.mark.parametrize("n", [16, 20, 40, 50, 100])
 def test_shares_of_draws_meet_every_threshold_that_is_such_a_share(n):
     probs = (np.arange(n + 1) / n).astype(np.float32)[:, None]
     for k in range(1, n + 1):
-        found = unpack(reaching(rounded(probs), lambda at: probs[at, 0], k / n), n + 1)
+        found = unpack(reaching([rounded(probs)], lambda at: probs[at].T, k / n), n + 1)
         assert found.tolist() == [count >= k for count in range(n + 1)]
 
 
