@@ -6,8 +6,9 @@ somebody asks for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, reduce
+from operator import and_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,31 +57,40 @@ def rounded(probs: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def reaching(
-    steps: NDArray[np.uint8], exact: Callable[[NDArray[np.int64]], NDArray[np.float32]], threshold: float
+    conditions: Sequence[NDArray[np.uint8]],
+    exact: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    threshold: float,
 ) -> NDArray[np.uint64]:
-    """Pack which rows reach a threshold with the sum of some levels, as if nothing had been rounded.
+    """Pack which rows reach a threshold with each of some sums of levels, as if nothing had been rounded.
 
-    The rounded sums decide wherever the rounding cannot matter; the rows in between are looked up.
+    The rounded sums decide wherever the rounding cannot matter; the rows that are left in between are looked up.
 
     Args:
-        steps: The levels of `rounded` that count, shape (levels, rows).
-        exact: Gives the sums of rows before they were rounded.
-        threshold: Of the sum, above 0 and at most 1; a sum that is short of it by up to TOLERANCE reaches it.
+        conditions: For each sum the levels of `rounded` that count, shape (levels, rows); at least one sum.
+        exact: Gives the sums of rows before anything was rounded, shape (conditions, rows).
+        threshold: Of each sum, above 0 and at most 1; a sum that is short of it by up to TOLERANCE reaches it.
 
     Example:
         >>> probs = np.array([[0.7], [0.6998], [0.2], [np.nan]], dtype=np.float32)
-        >>> unpack(reaching(rounded(probs), lambda rows: probs[rows, 0], 0.7), 4).tolist()
+        >>> unpack(reaching([rounded(probs)], lambda rows: probs[rows].T, 0.7), 4).tolist()
         [True, False, False, False]
     """
-    # One level needs no sum, and a byte is compared four times as fast.
+    total = conditions[0].shape[1]
+    surely, possibly = (reduce(and_, words) for words in zip(*(_bounds(c, threshold) for c in conditions), strict=True))
+    unsure = np.flatnonzero(unpack(possibly & ~surely, total))
+    found = (np.nan_to_num(exact(unsure)) >= threshold - TOLERANCE).all(axis=0)
+    mask = np.zeros(total, dtype=bool)
+    mask[unsure[found]] = True
+    return np.asarray(surely | pack(mask))
+
+
+def _bounds(steps: NDArray[np.uint8], threshold: float) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Pack which rows reach a threshold however their levels were rounded, and which may reach it."""
+    # One level needs no sum, and bytes are compared fastest.
     total = steps[0] if len(steps) == 1 else steps.sum(axis=0, dtype=np.uint16)
     off = len(steps) / 2 + _SLACK
-    surely, maybe = np.ceil((threshold * STEPS) + off), np.ceil((threshold - TOLERANCE) * STEPS - off)
-    possible = _at_least(total, maybe)
-    reached = _at_least(total, surely)
-    unsure = np.flatnonzero(possible != reached)
-    reached[unsure] = np.nan_to_num(exact(unsure)) >= threshold - TOLERANCE
-    return pack(reached)
+    surely, possibly = np.ceil(threshold * STEPS + off), np.ceil((threshold - TOLERANCE) * STEPS - off)
+    return pack(_at_least(total, surely)), pack(_at_least(total, possibly))
 
 
 def _at_least(values: NDArray[Any], bound: float) -> NDArray[np.bool_]:

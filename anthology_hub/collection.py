@@ -337,7 +337,7 @@ class Anthology:
 
     @property
     def _ids(self) -> pa.Array:
-        return self._store.ids_at(self._rows)
+        return self._store.ids_of(self._chosen)
 
     @property
     def scores(self) -> NDArray[np.float64] | None:
@@ -426,16 +426,21 @@ class Anthology:
         """
         if min_prob is not None and not 0 < min_prob <= 1:
             raise OptionError(f"min_prob must be above 0 and at most 1, got {min_prob}")
-        found = {trait: self._store.having(trait, self._codes(trait, wanted), min_prob=min_prob)
-                 for trait, wanted in traits.items()}  # fmt: skip
-        kept, scores = self._chosen, self._scores
-        for words in found.values():
-            scores = None if scores is None else scores[kept.holds(words)]
-            kept = kept.keep(words)
+        wanted = {trait: self._codes(trait, levels) for trait, levels in traits.items()}
+        if not wanted:
+            return self._view(self._chosen, self._scores)
+        words = self._store.having(wanted, min_prob=min_prob)
+        kept = self._chosen.keep(words)
         if not len(kept):
-            alone = ", ".join(f"{trait}={traits[trait]!r}: {len(self._chosen.keep(w))}" for trait, w in found.items())
+            alone = ", ".join(
+                f"{trait}={traits[trait]!r}: {self._fitting({trait: wanted[trait]}, min_prob)}" for trait in wanted
+            )
             raise EmptyError(f"none of {len(self)} personas fits all conditions; alone fit {alone}: drop or widen one")
-        return self._view(kept, scores)
+        return self._view(kept, None if self._scores is None else self._scores[self._chosen.holds(words)])
+
+    def _fitting(self, wanted: Mapping[str, Sequence[int]], min_prob: float | None) -> int:
+        """How many of this view have some levels."""
+        return len(self._chosen.keep(self._store.having(wanted, min_prob=min_prob)))
 
     def _codes(self, trait: str, levels: str | Sequence[str]) -> list[int]:
         """Positions of some levels, each once."""

@@ -13,14 +13,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from anthology_hub import hub, sidestore
-from anthology_hub.bitmaps import pack, reaching, rounded
+from anthology_hub.bitmaps import Selection, pack, reaching, rounded
 from anthology_hub.cards import CardText, collection_card, collection_facts
 from anthology_hub.encoding import EncoderCard
 from anthology_hub.errors import AnthologyError, DataError, IntegrityError, OptionError
@@ -134,6 +135,7 @@ class Rows:
     def column(self, name: str) -> pa.ChunkedArray:
         """One column; the others are not read."""
         if self._there is not None:
+            _check_columns(self._there, [name])
             return self._there[name]
         if name not in self._columns:
             self._columns[name] = self._read([name])[name]
@@ -213,9 +215,13 @@ class Rows:
             table = pa.concat_tables(file.read(columns) for file in self._files)
         except pa.ArrowException as error:
             raise DataError(f"the parquet files of this collection cannot be read: {error}") from error
-        if missing := [name for name in columns or () if name not in table.column_names]:
-            raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
+        _check_columns(table, columns or [])
         return table.cast(_as_made(table.schema)).select(columns or table.column_names)
+
+
+def _check_columns(table: pa.Table, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in table.column_names]:
+        raise DataError(f"the parquet files of this collection have no column {missing[0]!r}: get a fresh copy")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -318,10 +324,12 @@ class Release:
             raise IntegrityError(f"the persona ids of {self.source} are not those of its manifest: get a fresh copy")
         return ids
 
-    def ids_at(self, at: NDArray[np.int64]) -> pa.Array:
-        """Persona ids at some positions."""
+    def ids_of(self, chosen: Selection) -> pa.Array:
+        """Persona ids of a selection."""
         self.check_ids()
-        return self.personas.take(at, ["persona_id"])["persona_id"].combine_chunks()
+        if chosen.is_all:
+            return self.personas.column("persona_id").combine_chunks()
+        return self.personas.take(chosen.rows, ["persona_id"])["persona_id"].combine_chunks()
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -341,19 +349,22 @@ class Release:
             self._made[kind] = make() if kept is None else kept
         return self._made[kind]
 
-    def having(self, trait: str, levels: Sequence[int], *, min_prob: float | None = None) -> NDArray[np.uint64]:
-        """Which personas have one of some levels, as packed bits: by the trait column, or by their summed probability.
+    def having(self, wanted: Mapping[str, Sequence[int]], *, min_prob: float | None = None) -> NDArray[np.uint64]:
+        """Which personas have one of some levels of each trait, as packed bits: by trait columns, or by probability.
 
         Args:
-            trait: Name.
-            levels: Positions of the levels, each once.
-            min_prob: What the sum of their probabilities must reach; `bitmaps.reaching` says how exactly.
+            wanted: Trait -> positions of levels, each once; at least one trait.
+            min_prob: What the sum of the probabilities of the levels must reach; `bitmaps.reaching` says how exactly.
         """
-        at = self._first_level(trait) + np.asarray(levels)
+        places = [self._first_level(trait) + np.asarray(levels) for trait, levels in wanted.items()]
         if min_prob is None:
-            return cast("NDArray[np.uint64]", np.bitwise_or.reduce(self._levels["bits"][at]))
-        probs = self.probs(trait)
-        return reaching(self._annotated["steps"][at], lambda rows: _mass(probs, rows, levels), min_prob)
+            return reduce(and_, (np.bitwise_or.reduce(self._levels["bits"][at]) for at in places))
+
+        def exact(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            sums = [sum(self.probs(trait)[rows, level] for level in levels) for trait, levels in wanted.items()]
+            return np.array(sums, dtype=np.float32)
+
+        return reaching([self._annotated["steps"][at] for at in places], exact, min_prob)
 
     def _first_level(self, trait: str) -> int:
         """Position of the first level of a trait among the levels of all traits."""
@@ -417,11 +428,6 @@ class Release:
             at += len(batch)
         steps = [np.zeros((0, len(self.personas)), dtype=np.uint8), *map(rounded, tables.values())]
         return {"steps": np.concatenate(steps), **{f"probs{self._first_level(n)}": t for n, t in tables.items()}}
-
-
-def _mass(probs: NDArray[np.float32], rows: NDArray[np.int64], levels: Sequence[int]) -> NDArray[np.float32]:
-    """Summed probability of some levels."""
-    return np.asarray(sum(probs[rows, level] for level in levels))
 
 
 def _fill(

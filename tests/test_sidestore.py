@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from anthology_hub import AnthologyError, sidestore
 from anthology_hub.bitmaps import TOLERANCE, Selection, pack, reaching, rounded, unpack
 from anthology_hub.collection import Anthology
 from anthology_hub.errors import AnthologyWarning, DataError, IntegrityError
+from anthology_hub.release import save_release
 from anthology_hub.schema import DATA
 
 CONDITIONS = [{"region": "South"}, {"age": ["50-64", "65+"], "gender": "Female"}, {"work": "Retired", "min_prob": 0.5}]
@@ -301,19 +303,58 @@ tables = st.lists(st.tuples(shares, shares, shares) | st.just((np.nan,) * 3), mi
 def test_no_rounding_ever_moves_anybody_over_a_threshold(rows, threshold, levels, exactly):
     probs = np.float32(rows)
     probs /= np.maximum(1, np.nan_to_num(probs.sum(axis=1, keepdims=True)))
-    sums = probs[:, :levels].sum(axis=1)
-    if exactly and np.nan_to_num(sums[0]) > 1e-3:
-        threshold = min(1.0, float(sums[0]))  # somebody is exactly at it
-    found = unpack(reaching(rounded(probs)[:levels], lambda at: sums[at], threshold), len(probs))
-    assert found.tolist() == (np.nan_to_num(sums) >= threshold - TOLERANCE).tolist()
+    sums = np.array([probs[:, :levels].sum(axis=1), probs[:, 2]])
+    if exactly and np.nan_to_num(sums[0, 0]) > 1e-3:
+        threshold = min(1.0, float(sums[0, 0]))  # somebody is exactly at it
+    steps, expected = rounded(probs), np.nan_to_num(sums) >= threshold - TOLERANCE
+    first = reaching([steps[:levels]], lambda at: sums[:1, at], threshold)
+    assert unpack(first, len(probs)).tolist() == expected[0].tolist()
+    both = reaching([steps[:levels], steps[2:]], lambda at: sums[:, at], threshold)
+    assert unpack(both, len(probs)).tolist() == expected.all(axis=0).tolist()
 
 
 @pytest.mark.parametrize("n", [16, 20, 40, 50, 100])
 def test_shares_of_draws_meet_every_threshold_that_is_such_a_share(n):
     probs = (np.arange(n + 1) / n).astype(np.float32)[:, None]
     for k in range(1, n + 1):
-        found = unpack(reaching(rounded(probs), lambda at: probs[at, 0], k / n), n + 1)
+        found = unpack(reaching([rounded(probs)], lambda at: probs[at].T, k / n), n + 1)
         assert found.tolist() == [count >= k for count in range(n + 1)]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_column_that_is_not_there_is_named(saved, cache, monkeypatch, large):
+    monkeypatch.setattr(sidestore, "LARGE", 1 if large else 2**40)
+    people = Anthology.load(saved)
+    with pytest.raises(DataError, match="have no column 'colour': get a fresh copy"):
+        people._store.personas.column("colour")
+
+
+def test_a_level_that_the_codebook_does_not_have_is_named(spread):
+    people = spread.sample(3)._edition()
+    table = people.annotations.table
+    levels = [["nowhere" if level == "South" else level for level in row] for row in table["levels"].to_pylist()]
+    object.__setattr__(people, "annotations", type(people.annotations)(table.set_column(2, "levels", [levels])))
+    with pytest.raises(DataError, match="an annotation has the level nowhere of region, which the codebook does not"):
+        people.probs("region")
+
+
+def test_half_precision_vectors_are_kept_as_they_are(starter, cache, tmp_path, encoder):
+    import pyarrow as pa
+
+    embedding = starter._store.embeddings["all-MiniLM-L6-v2"]
+    table = embedding.rows.table
+    half = pa.array(embedding.vectors.astype(np.float16).ravel())
+    rows = type(embedding.rows)(table.set_column(4, "vector", pa.FixedSizeListArray.from_arrays(half, 384)))
+    folder = tmp_path / "half"
+    save_release(replace(starter._store, embeddings={"all-MiniLM-L6-v2": replace(embedding, rows=rows,
+                 index_file=lambda: None, index_facts={})}), folder)  # fmt: skip
+    people = Anthology.load(folder)
+    vectors = people._store.embeddings["all-MiniLM-L6-v2"].vectors
+    assert vectors.dtype == np.float16 and not vectors.flags.writeable
+    found = people.search("grew up on a farm", 10, encoder=encoder)
+    expected = starter.search("grew up on a farm", 10, encoder=encoder)
+    assert found.ids[:3] == expected.ids[:3]
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
 
 
 def test_a_damaged_release_is_found_at_loading_whatever_is_kept(saved, cache, tmp_path):
