@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from anthology_hub.errors import MissingExtraError
-from anthology_hub.pair_weights import Found, PairWeights
+from anthology_hub.pair_weights import Found, PairWeights, snapped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,9 @@ def cast(
         >>> found.flow.respondents.sum(), found.total, round(found.bound, 9)
         (np.int64(3), 2.5, 2.5)
     """
-    search = _Search(weights, weights.stock * capacity, ranks or (np.arange(len(weights.supply)), weights.stock * 0))
+    search = _Search(
+        weights, weights.stock * capacity, ranks or (np.arange(len(weights.supply)), np.arange(len(weights.stock)))
+    )
     for _ in range(rounds):
         if not search.price():
             break
@@ -118,6 +120,10 @@ class _Search:
     ) -> None:
         self.weights, self.seats, self.ranks, self.rounds, self.bound = weights, seats, ranks, 0, np.inf
         self.widths = np.maximum(_WIDTH, 2 * weights.supply)
+        self.size = int(ranks[1].max()) + 1
+        order = np.argsort(ranks[0], kind="stable")
+        self.starts = np.empty(len(order), dtype=np.intp)
+        self.starts[order] = np.cumsum(weights.supply[order]) * self.size // weights.supply.sum()
         self.prices: NDArray[np.float64] = np.zeros(len(seats))
         self.gains: NDArray[np.float64] = np.zeros(len(weights.supply))
         """What a seat costs, and what a respondent is left with: weight less price."""
@@ -127,9 +133,9 @@ class _Search:
 
     def price(self) -> bool:
         """Look for pairs that would gain, over all pairs; say whether there are any."""
-        parts = list(self.weights.best(self.widths, prices=self.prices, above=self.gains + 2 * self.unit))
-        found = Found.joined(parts)
         tops = self.gains + 2 * self.unit
+        best = self.weights.best(self.widths, prices=self.prices, above=tops)
+        found = Found.joined(self._spread(part) for part in best)
         np.maximum.at(tops, found.profile, found.value)
         self.bound = min(self.bound, float(self.weights.supply @ tops + self.seats @ self.prices))
         self.widths[np.unique(found.profile)] *= 2
@@ -141,6 +147,14 @@ class _Search:
         order = np.lexsort((self.ranks[1][arcs.row], self.ranks[0][arcs.profile]))
         self.arcs = arcs.take(order)
         return bool(len(found.value))
+
+    def _spread(self, found: Found) -> Found:
+        """As many as are wanted of each profile; where more tie, each profile begins elsewhere among them."""
+        values = np.rint(found.value / self.unit) if self.unit else snapped(found.value)
+        turn = (self.ranks[1][found.row] - self.starts[found.profile]) % self.size
+        order = np.lexsort((turn, -values, found.profile))
+        starts = np.searchsorted(found.profile, found.profile)
+        return found.take(order[np.arange(len(order)) - starts < self.widths[found.profile]])
 
     def solve(self) -> None:
         """Solve the flow on the pairs so far, and price it."""
@@ -158,7 +172,7 @@ class _Search:
         left = self.seats - _sums(self.flow.row, self.flow.respondents, len(self.seats))
         out = self.weights.supply - _sums(self.flow.profile, self.flow.respondents, len(self.gains))
         parts = [self.flow]
-        for profile in sorted(np.flatnonzero(out).tolist(), key=self.ranks[0].__getitem__):
+        for profile in sorted(np.flatnonzero(out).tolist(), key=self.ranks[0].__getitem__) if left.any() else ():
             values = np.where(left > 0, self.weights.row(profile), -np.inf)
             best = np.lexsort((self.ranks[1], -values))[: out[profile]]
             taken = np.diff(np.minimum(np.cumsum(left[best]), out[profile]), prepend=0)
@@ -214,15 +228,13 @@ def _prices(
     lowers what those on it are left with, and so on. The flow is optimal, so that there is no cycle to rise along.
     """
     prices = np.zeros(n_rows, dtype=np.int64)
-    gains = np.full(len(spare), np.iinfo(np.int64).max)
-    gains[spare > 0] = 0
-    risen = np.ones(n_rows, dtype=bool)
-    while risen.any():
-        before = gains.copy()
-        on = used[risen[arcs.row[used]]]
+    gains = np.where(spare > 0, 0, np.iinfo(np.int64).max)
+    np.minimum.at(gains, arcs.profile[used], amounts[used])
+    fallen = np.ones(len(gains), dtype=bool)
+    while fallen.any():
+        old, before, on = prices.copy(), gains.copy(), np.flatnonzero(fallen[arcs.profile])
+        np.maximum.at(prices, arcs.row[on], amounts[on] - gains[arcs.profile[on]])
+        on = used[(prices > old)[arcs.row[used]]]
         np.minimum.at(gains, arcs.profile[on], amounts[on] - prices[arcs.row[on]])
-        fallen = np.flatnonzero((gains < before)[arcs.profile]) if prices.any() else np.arange(len(amounts))
-        old = prices.copy()
-        np.maximum.at(prices, arcs.row[fallen], amounts[fallen] - gains[arcs.profile[fallen]])
-        risen = prices > old
+        fallen = gains < before
     return prices, gains

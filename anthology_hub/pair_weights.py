@@ -24,7 +24,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 
 BLOCK = 16
 """Rows of personas that share a bound."""
-_SHARE = 4
+_SHARE = 2
 """A group of traits has at most one in so many combinations as there are profiles."""
 _WIDE = 128
 """Blocks whose bounds are made at once."""
