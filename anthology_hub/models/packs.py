@@ -180,8 +180,9 @@ class Pack:
 def packed(parts: list[Part], most: int) -> Iterator[list[Part]]:
     """Yield packs of at most so many tokens, or of one part."""
     pack, used = list[Part](), 0
+    firsts = dict[Row | None, int]()
     # Parts that go on from the same tokens become neighbours.
-    for part in sorted(parts, key=lambda part: (id(part.base), part.past)):
+    for part in sorted(parts, key=lambda part: (firsts.setdefault(part.base, part.at), part.past)):
         if pack and used + part.new > most:
             yield pack
             pack, used = [], 0
