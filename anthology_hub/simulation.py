@@ -22,7 +22,7 @@ import numpy as np
 from anthology_hub.cells import GAP, Cell, CellParts, assemble, read_cells, value_of
 from anthology_hub.cluster import Cluster, spread
 from anthology_hub.conditioning import Introduction, Turns, check_conditioning, introduce, needs_levels
-from anthology_hub.errors import DataError, EmptyError, OptionError, RunError
+from anthology_hub.errors import DataError, EmptyError, ModelError, OptionError, RunError
 from anthology_hub.models import Choice, LanguageModel, Sampling
 from anthology_hub.models.chains import Ask, Asks, Chain, Conversing, Lost, Reply, lock_step
 from anthology_hub.prompts import (
@@ -177,7 +177,8 @@ def simulate(
         OptionError: If the conditioning needs personas and there are none, a question has too many options, or the
             wave has the name of an earlier one.
         RunError: If the folder belongs to another run, or a file in it is broken.
-        ModelError: If a server answers nothing at all, or refuses the key.
+        ModelError: If the longest prompt is sure to be longer than what the model reads, or a server answers nothing
+            at all, or refuses the key.
 
     Example:
         >>> from anthology_hub import Respondents, open_model, unmatched
@@ -192,6 +193,7 @@ def simulate(
     plan = _planned(cast, survey, options, seed=seed, earlier=earlier, wave=wave)
     # All of it before the folder is made: a role that cannot be introduced stops the run here.
     plan.introductions  # noqa: B018
+    _check_window(plan, model)
     told = provenance(*_provenance(plan, model))
     seats = _seats(cast)
     files = {SURVEY_FILE: as_json(survey.to_dict()), CAST_FILE: as_parquet(seats, _seat_schema())}
@@ -209,6 +211,8 @@ def simulate(
         store.log("finished", answers=len(cells), **({"gaps": total - len(cells)} if len(cells) < total else {}))
         if traffic:
             store.log("traffic", **traffic)
+    if store and (take_tokens := getattr(model, "take_tokens", None)):
+        store.log("tokens", **take_tokens())
     return assemble(seats, survey, cells, told)
 
 
@@ -401,6 +405,21 @@ def _planned(
             "of the same cast, with the same seed and matching"
         )
     return plan
+
+
+def _check_window(plan: _Plan, model: LanguageModel) -> None:
+    window = getattr(model, "window", None)
+    if window is None:
+        return
+    always = (question for question in plan.survey.questions if question.ask_if is None)
+    asked = model.count_tokens([question_text(q, range(len(q.options)), consistency=False) for q in always]) or [0]
+    (before,) = model.count_tokens([max(map(_whole, plan.introductions), key=len)])
+    need = before + (sum(asked) if plan.options.history == "series" else max(asked))
+    if need > window:
+        raise ModelError(
+            f"the longest prompt has at least {need:,} tokens and {model.card.model} reads {window:,} at most: shorten "
+            "the backstories, select fewer questions, ask with history 'independent', or use a model that reads more"
+        )
 
 
 def _check_labels(question: Question, survey: Survey, options: SimulateOptions) -> None:

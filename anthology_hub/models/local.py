@@ -22,7 +22,7 @@ import numpy as np
 from anthology_hub import weights
 from anthology_hub.errors import MissingExtraError, ModelError, OptionError
 from anthology_hub.models import Choice, ModelCard, Sampling
-from anthology_hub.models.prefixes import PrefixCache, TokenCount
+from anthology_hub.models.prefixes import PrefixCache, TokenCount, state_bytes
 from anthology_hub.prompts import Prompt, folded
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LocalModel:
         except Exception as error:  # transformers raises whatever the weights' own code does
             raise ModelError(f"{name!r} cannot be opened as a causal language model: {error}") from error
         self._chat = self._tokenizer.chat_template is not None
-        self._cache = PrefixCache(self._model)
+        self._cache, self._taken = PrefixCache(self._model), TokenCount(asked=0, unique=0, computed=0)
         developer, _, model = found.name.partition("/")
         self.card = ModelCard(
             developer=developer,
@@ -81,6 +81,16 @@ class LocalModel:
     def tokens(self) -> TokenCount:
         """Tokens of prompts and replies that were asked and computed so far."""
         return self._cache.tokens
+
+    def take_tokens(self) -> dict[str, float]:
+        """Return what was asked and computed since this was last called, for the record of a run."""
+        before, self._taken = self._taken, self.tokens
+        return {**(spent := self._taken - before).to_dict(), "ratio": round(spent.ratio, 4)}
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of memory that one token takes while its keys and values are kept."""
+        return state_bytes(self._model)
 
     @property
     def window(self) -> int | None:

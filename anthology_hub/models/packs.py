@@ -74,13 +74,11 @@ class Row:
         if self.base is None:
             return
         base, shared, own = self.base, self.shared, self.states
-        self.base, self.shared, self.room = None, 0, max(int(SPARE * len(self.tokens)), shared + self.room)
+        self.base, self.shared, self.room = None, 0, int(SPARE * len(self.tokens))
         self.states = {layer: _roomier(kept, self.room) for layer, kept in own.items()}
         for layer, kept in own.items():
             self.put(layer, 0, base.states_to(layer, shared))
-            self.put(
-                layer, shared, (kept[0][:, :, : len(self.tokens) - shared], kept[1][:, :, : len(self.tokens) - shared])
-            )
+            self.put(layer, shared, kept)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +146,12 @@ class _Group:
 
         first, keys, values = self.parts[0], self.below(new[0]), self.below(new[1])
         for at, part in enumerate(self.parts):
-            part.row.put(layer, part.past, (keys[at : at + 1, :, : part.new], values[at : at + 1, :, : part.new]))
+            own = keys[at : at + 1, :, : part.new], values[at : at + 1, :, : part.new]
+            if part.row.base is None or self.index is None:
+                part.row.put(layer, part.past, own)
+            else:
+                # The group's own block stays: a copy for each would be as many kernels.
+                part.row.states[layer] = own
         if len(self.parts) == 1 and first.row.base is None:
             return first.row.states_to(layer, first.past + first.new)
         # The beginning is copied for the time of this one call.
@@ -177,8 +180,9 @@ class Pack:
 def packed(parts: list[Part], most: int) -> Iterator[list[Part]]:
     """Yield packs of at most so many tokens, or of one part."""
     pack, used = list[Part](), 0
+    firsts = dict[Row | None, int]()
     # Parts that go on from the same tokens become neighbours.
-    for part in sorted(parts, key=lambda part: (id(part.base), part.past)):
+    for part in sorted(parts, key=lambda part: (firsts.setdefault(part.base, part.at), part.past)):
         if pack and used + part.new > most:
             yield pack
             pack, used = [], 0

@@ -13,7 +13,7 @@ import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,15 @@ class TokenCount:
     def ratio(self) -> float:
         """Computed tokens by unique ones; 1 at best, 0 where nothing was asked."""
         return self.computed / self.unique if self.unique else 0.0
+
+    def __sub__(self, earlier: TokenCount) -> TokenCount:
+        """Return what came after an earlier count of the same model."""
+        mine, theirs = self.to_dict(), earlier.to_dict()
+        return TokenCount(**{name: mine[name] - theirs[name] for name in mine})
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the JSON form."""
+        return asdict(self)
 
 
 class PrefixCache:
