@@ -594,41 +594,45 @@ class _Seat:
 
     def chain(self, known: Mapping[tuple[int, str], Cell]) -> Chain[Cell]:
         """Ask what is not known yet, question by question."""
+        series = self.options.history == "series"
         for step, key in enumerate(self.plan.order_of(self.at)):
             question, cell = self.plan.by_key[key], known.get((self.at, key))
+            shown = self.plan.shown(self.at, question)
+            text = self._text(question, step, shown)
             if cell is None:
-                cell = yield from self._answer(question, step)
+                cell = yield from self._answer(question, step, shown, text)
                 yield cell
             self.cells[key] = cell
-            if cell.status == GAP and self.options.history == "series":
+            if cell.status == GAP and series:
                 # What comes after would have another history than in a run without the gap.
                 return
-            if cell.status != SKIPPED and self.options.history == "series":
-                self.turns.append((self._text(question, step), cell.answer))
+            if cell.status != SKIPPED and series:
+                self.turns.append((text, cell.answer))
 
-    def _answer(self, question: Question, step: int) -> Generator[Asks, tuple[Reply, ...], Cell]:
+    def _answer(
+        self, question: Question, step: int, shown: tuple[int, ...], text: str
+    ) -> Generator[Asks, tuple[Reply, ...], Cell]:
         if any(key in self.cells and self.cells[key].status == GAP for key in self.plan.needs[question.key]):
             return Cell.lost(self.at, question.key, "it depends on a question without a reply", final=False)
         if not self.plan.survey.asks(question, {key: cell.pick for key, cell in self.cells.items()}):
             return Cell.skipped(self.at, question.key)
-        shown = self.plan.shown(self.at, question)
-        one = _Asked(at=self.at, question=question, shown=shown, prompt=self._prompt(question, step, shown))
+        one = _Asked(at=self.at, question=question, shown=shown, prompt=self._prompt(question, text))
         return (yield from (self._by_probs(one, step) if one.prompt.start else self._by_text(one)))
 
-    def _prompt(self, question: Question, step: int, shown: tuple[int, ...]) -> Prompt:
+    def _prompt(self, question: Question, text: str) -> Prompt:
         return Prompt(
             context=self.told.context,
             turns=(*self.told.turns, *self.turns),
-            question=self._text(question, step, shown),
+            question=text,
             start="(" if question.kind == CHOICE and self.options.mode != "text" else "",
             opening=self.told.opening,
         )
 
-    def _text(self, question: Question, step: int, shown: tuple[int, ...] | None = None) -> str:
+    def _text(self, question: Question, step: int, shown: tuple[int, ...]) -> str:
         first = step == 0 or self.options.history == "independent"
         return question_text(
             question,
-            self.plan.shown(self.at, question) if shown is None else shown,
+            shown,
             # The sentence asks for consistency with earlier answers: it needs something to refer to.
             consistency=not first or bool(self.told.context or self.told.turns),
             preamble=self.plan.opening if first else "",
@@ -645,7 +649,8 @@ class _Seat:
         both = self.options.options_order == "both"
         # The two orders of a question are neighbours: all that stands before the options is computed once.
         ways = [one.shown, one.shown[::-1]] if both else [one.shown]
-        prompts = [one.prompt, *(self._prompt(one.question, step, way) for way in ways[1:])]
+        texts = [self._text(one.question, step, way) for way in ways[1:]]
+        prompts = [one.prompt, *(replace(one.prompt, question=text) for text in texts)]
         labels = labels_of(len(one.shown), self.options.labels)
         replies = yield tuple(Ask(prompt=prompt, options=labels) for prompt in prompts)
         if lost := next((reply for reply in replies if isinstance(reply, Lost)), None):
@@ -658,7 +663,8 @@ class _Seat:
 
     def _drawn(self, one: _Asked, probs: NDArray[np.float64], mass: float, gap: float = float("nan")) -> Cell:
         # Rounding keeps float noise of the batch out of the record and of all but one in a million draws.
-        probs = probs.round(6) / probs.round(6).sum()
+        rounded = probs.round(6)
+        probs = rounded / rounded.sum()
         uniform = np.random.default_rng(self.plan.seed_of(one.at, one.question.key, 0)).random()
         place = int(np.searchsorted(np.cumsum(probs[list(one.shown)]), uniform, side="right"))
         place = min(place, len(one.shown) - 1)

@@ -230,9 +230,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--fail", type=float, default=0.0, help="Share of requests that fail: 503, resets, stalls.")
+    parser.add_argument("--say", default="", help="Texts with | between, one of which each reply is.")
     given = parser.parse_args()
+    texts = given.say.split("|")
+    says = (lambda prompt, seed: texts[int(digest(prompt, seed), 16) % len(texts)]) if given.say else None
     fail = dict.fromkeys(("503", "reset", "stall"), given.fail / 3) if given.fail else {}
-    with serving(Stub(fail=fail, keeps=False, lists=20), given.port) as stub:
+    with serving(Stub(fail=fail, keeps=False, says=says), given.port) as stub:
         print(stub.url, flush=True)  # noqa: T201
         sys.stdin.read()
         print(  # noqa: T201

@@ -538,14 +538,13 @@ def test_the_rows_of_a_folder_are_the_cells_of_the_run(tmp_path):
 )
 def test_a_row_that_no_run_writes_is_named_with_its_file(tmp_path, change):
     ask(told(2), {"shuffle_questions": False}, folder=tmp_path / "run")
-    for file in (tmp_path / "run" / PARTS).glob("*.parquet"):
-        rows = pq.read_table(file).to_pylist()
-        if rows[0]["question"] == ("hours" if "value" in change else "best"):
-            file.write_bytes(as_parquet([{**row, **change} for row in rows], cell_schema()))
-            with pytest.raises(RunError, match=f"{file.name} is broken"):
-                load_run(tmp_path / "run")
-            return
-    raise AssertionError
+    changed = "hours" if "value" in change else "best"
+    file = next((tmp_path / "run" / PARTS).glob("*.parquet"))
+    rows = [{**row, **(change if row["question"] == changed else {})} for row in pq.read_table(file).to_pylist()]
+    assert any(row["question"] == changed for row in rows)
+    file.write_bytes(as_parquet(rows, cell_schema()))
+    with pytest.raises(RunError, match=f"{file.name} is broken"):
+        load_run(tmp_path / "run")
 
 
 # -- what it will take

@@ -37,8 +37,8 @@ def test_a_slip_in_the_name_of_a_scripted_model_is_corrected():
 
 
 def test_unknown_kind_of_model_names_the_known_kinds():
-    with pytest.raises(UnknownNameError, match="unknown kind of model 'http'.*Allowed: 'local', 'scripted'"):
-        open_model("http://localhost:8000/v1")
+    with pytest.raises(UnknownNameError, match="unknown kind of model 'ftp'.*Allowed: 'local', 'scripted', 'server'"):
+        open_model("ftp://localhost/v1")
 
 
 @pytest.mark.parametrize("name", ["local:no-such-model", "no-such-model"])

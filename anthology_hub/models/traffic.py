@@ -10,6 +10,7 @@ computes it once; a server that fails several times in a row is left out for a w
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import json
 import os
@@ -132,7 +133,7 @@ class Server:
 
     def at(self, path: str) -> str:
         """Return an address relative to the base."""
-        return urljoin(f"{self.url}/", path)
+        return _joined(self.url, path)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -404,6 +405,11 @@ class Traffic:
                 return None
             server.failed(time.monotonic())
             raise ModelError(f"{_shown(server.url)} does not answer ({trouble})") from trouble
+
+
+@functools.cache
+def _joined(url: str, path: str) -> str:
+    return urljoin(f"{url}/", path)
 
 
 def _headers(url: str) -> dict[str, str]:
