@@ -6,6 +6,7 @@ Definitions: Anthology (Moon et al., EMNLP 2024), sections 4 and 5, and its rele
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -501,18 +502,34 @@ def _subgroup(
 
 
 def _with_gap(found: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: EvaluateOptions) -> Iterator[Subgroup]:
-    """Add to the worst subgroup of a trait how much further away it is than the best one (parity gap)."""
-    told = [
-        (one, draws, one.metrics[0].value) for one, draws in found if one.metrics and one.metrics[0].value is not None
-    ]
+    """Add to the worst subgroup of a trait how much further away it is than the best one (parity gap).
+
+    The interval is one of those of all pairs of subgroups that hold together: so it may be picked for being wide.
+    """
+    told = [one for one in found if one[0].metrics and one[0].metrics[0].value is not None]
     if len(told) < 2:
         yield from (one for one, _ in found)
         return
-    (best, low_draws, low), (worst, high_draws, high) = (pick(told, key=lambda one: one[2]) for pick in (min, max))
-    gap = high - low
-    ends = map(or_none, resampling.interval(gap, high_draws - low_draws, level=options.level))
-    told_gap = replace(worst, gap=gap, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
-    yield from (told_gap if one is worst else one for one, _ in found)
+    level = 1 - (1 - options.level) / math.comb(len(told), 2)
+    # Of small groups often nothing is left but chance: then as measured.
+    ordered = sorted(((_distance(one, draws, level), one) for one, draws in told), key=_how_far)
+    (low, best), (high, worst) = ordered[0], ordered[-1]
+    ends = map(or_none, resampling.difference_interval(high, low))
+    gap = replace(worst, gap=high.value - low.value, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
+    yield from (gap if one is worst else one for one, _ in found)
+
+
+def _how_far(found: tuple[resampling.Estimate, Subgroup]) -> tuple[float, float]:
+    return found[0].value, found[1].metrics[0].value or 0.0
+
+
+def _distance(found: Subgroup, draws: NDArray[np.float64], level: float) -> resampling.Estimate:
+    """Return the headline of a subgroup less what chance adds, more of it in small ones; as it is without draws."""
+    value = found.metrics[0].value
+    assert value is not None
+    low, high = resampling.distance_interval(value, draws, level=level)
+    true = resampling.without_chance(value, draws)
+    return resampling.Estimate(value=value if math.isnan(true) else true, low=low, high=high)
 
 
 def _items(answers: Answers, us: Figures, them: Figures, theirs: Side | Shares) -> tuple[dict[str, Any], ...]:

@@ -244,8 +244,56 @@ def distance_interval(
         return low, high
     squares = _defined(draws) ** 2
     reach = NormalDist().inv_cdf((1 + level) / 2) * float(squares.std(ddof=1))
+    return _less_chance(estimate, squares, reach), min(high, most)
+
+
+def without_chance(estimate: float, draws: ArrayLike) -> float:
+    """Return a distance less what chance adds to it, from 0 to the estimate: the middle of `distance_interval`.
+
+    Distances of small samples are larger than those of large ones by chance alone; less it, they can be compared. NaN
+    if fewer than two draws are defined.
+
+    Args:
+        estimate: The distance on the data themselves, at least 0.
+        draws: Distances on bootstrap samples, shape (draws,).
+
+    Example:
+        >>> round(without_chance(1.0, [0.8, 1.0, 1.2]), 2), without_chance(0.1, [0.1, 0.15, 0.2])
+        (0.99, 0.0)
+    """
+    kept = _defined(draws)
+    return _less_chance(estimate, kept**2, 0.0) if len(kept) > 1 and not np.isnan(estimate) else float("nan")
+
+
+def _less_chance(estimate: float, squares: NDArray[np.float64], reach: float) -> float:
     square = 2 * estimate**2 - float(squares.mean()) - reach
-    return min(max(square, 0.0) ** 0.5, estimate), min(high, most)
+    return float(min(max(square, 0.0) ** 0.5, estimate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def difference_interval(one: Estimate, other: Estimate) -> tuple[float, float]:
+    """Return the interval of one figure minus another of other people, from the intervals of both.
+
+    Each end lies as far from the difference as the two ends that make it lie from theirs, squares added (MOVER: Zou and
+    Donner 2008, Statistics in Medicine 27:1693-1702). So it keeps the shape of intervals that are longer on one side,
+    as those of distances are, and for even ones it is the normal interval. NaN if an end is.
+
+    Example:
+        >>> difference_interval(Estimate(value=5, low=2, high=9), Estimate(value=1, low=0, high=5))
+        (-1.0, 8.123105625617661)
+    """
+    difference = one.value - other.value
+    below = np.hypot(one.value - one.low, other.high - other.value)
+    above = np.hypot(one.high - one.value, other.value - other.low)
+    return float(difference - below), float(difference + above)
 
 
 def probability_below(differences: ArrayLike, *, estimate: float | None = None) -> float:

@@ -6,9 +6,11 @@ from scipy import stats
 
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.resampling import (
+    Estimate,
     adjust,
     bootstrap_counts,
     crossed_counts,
+    difference_interval,
     half_splits,
     interval,
     pool_seeds,
@@ -16,6 +18,7 @@ from anthology_hub.resampling import (
     probability_below,
     subsamples,
     two_sided_p,
+    without_chance,
 )
 from tests.made_answers import SEEDS
 
@@ -310,3 +313,30 @@ def test_conditions_without_two_runs_have_no_interval_and_do_not_count():
     expected = stats.t.ppf(0.975, 3) * pooled / np.sqrt([3, 2])
     assert np.isnan(found[1]) and found[[0, 2]].tolist() == pytest.approx(expected.tolist())
     assert np.isnan(pooled_t_reach([np.nan], [1])).all()
+
+
+def test_a_distance_less_chance_is_the_true_one_on_average_and_0_where_only_chance_is():
+    rng, found = np.random.default_rng(0), {0.0: [], 1.0: []}
+    for true, values in found.items():
+        for _ in range(300):
+            at = np.array([true, 0, 0]) + 0.3 * rng.normal(size=3)
+            draws = np.linalg.norm(at + 0.3 * rng.normal(size=(200, 3)), axis=1)
+            values.append((np.linalg.norm(at), without_chance(np.linalg.norm(at), draws)))
+    measured, less = np.array(found[1.0]).T
+    assert np.sqrt((measured**2).mean()) > 1.08 and np.sqrt((less**2).mean()) == pytest.approx(1, abs=0.03)
+    measured, less = np.array(found[0.0]).T
+    assert (less == 0).mean() > 0.4 and less.mean() < measured.mean() / 2 and (less <= measured).all()
+
+
+def test_without_two_draws_the_chance_of_a_distance_is_not_known():
+    assert np.isnan([without_chance(0.5, []), without_chance(0.5, [0.4, np.nan]), without_chance(np.nan, [1, 2])]).all()
+
+
+def test_the_interval_of_a_difference_is_the_normal_one_of_even_intervals_and_keeps_uneven_shapes():
+    one, other = (Estimate(value=v, low=v - reach, high=v + reach) for v, reach in ((2.0, 0.3), (1.0, 0.4)))
+    assert difference_interval(one, other) == pytest.approx((0.5, 1.5))
+    # What may be much larger makes the difference much smaller, and not larger.
+    uneven = Estimate(value=1.0, low=1.0, high=3.0)
+    assert difference_interval(one, uneven) == pytest.approx((1 - np.hypot(0.3, 2), 1.3))
+    unknown = Estimate(value=1.0, low=float("nan"), high=float("nan"))
+    assert np.isnan(difference_interval(one, unknown)).all()
