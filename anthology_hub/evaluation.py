@@ -433,7 +433,8 @@ def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[
     if measure.kind == DISTANCE:
         low, high = resampling.distance_interval(found.value, draws, level=options.level)
     else:
-        low, high = resampling.interval(found.value, draws, level=options.level, least=measure.least)
+        around = resampling.shifted_interval if measure.shifts else resampling.interval
+        low, high = around(found.value, draws, level=options.level, least=measure.least)
     lost = int(np.isnan(draws).sum())
     counted = f"{lost} of {len(draws)} bootstrap draws left it undefined." if 0 < lost < len(draws) else ""
     guesses = {guess: or_none(found.baselines.get(guess, np.nan)) for guess in BASELINES}

@@ -674,7 +674,7 @@ class Metric:
     floor: float | None = None
     """Mean over random half-splits of the humans (for alpha: of the halves)."""
     floor_equal_n: float | None = None
-    """Mean over random samples of humans as large as the cast, against all humans."""
+    """Mean over random samples of people like the humans: as large as the cast, against as large as the humans'."""
     uniform: float | None = None
     """Of options at random."""
     majority: float | None = None

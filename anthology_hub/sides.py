@@ -156,6 +156,8 @@ class Side:
     """For shares and correlations, shape (n,)."""
     alpha_weights: NDArray[np.float64]
     listwise: bool
+    by_pair: bool = False
+    """Whether alpha takes n-1 of each pair of questions, as the paper's does."""
     strata: NDArray[np.int64] | None = None
     psu: NDArray[np.int64] | None = None
     """What is drawn as one in a bootstrap: sampling units of people, personas of roles; None: everybody alone."""
@@ -236,7 +238,8 @@ class Side:
     def _figures(
         self, shares: NDArray[np.float64], moments: Moments, ranks: NDArray[np.float64], alike: Moments
     ) -> Figures:
-        covariance = alike.keyed(self.items.keyed).covariance
+        keyed = alike.keyed(self.items.keyed)
+        covariance = keyed.covariance if self.by_pair else keyed.population
         return Figures(
             shares=shares,
             correlation=moments.correlation,
@@ -280,6 +283,7 @@ def simulated_side(answers: Answers, *, weighting: str = "weighted") -> Side:
             weights=weights,
             alpha_weights=weights,
             listwise=False,
+            by_pair=paper,
             psu=_personas(answers.persona_ids),
         ),
     )
@@ -309,6 +313,7 @@ def human_side(humans: Respondents, survey: Survey, *, weighting: str = "weighte
             weights=weights,
             alpha_weights=np.ones(len(humans)) if paper else weights,
             listwise=paper,
+            by_pair=paper,
             strata=humans.strata,
             psu=humans.psu,
         ),

@@ -16,7 +16,8 @@ from anthology_hub.resampling import (
     pool_seeds,
     pooled_t_reach,
     probability_below,
-    subsamples,
+    samples,
+    shifted_interval,
     two_sided_p,
     without_chance,
 )
@@ -59,18 +60,24 @@ def test_half_splits_hold_the_floor_of_half_the_people_and_follow_the_seed(n, sp
     np.testing.assert_array_equal(masks, half_splits(n, splits, seed=seed))
 
 
-def test_half_splits_and_subsamples_take_everybody_equally_often():
-    for share, masks in ((0.5, half_splits(20, 4000, seed=1)), (0.25, subsamples(20, 5, 4000, seed=1))):
+def test_half_splits_and_samples_take_everybody_equally_often():
+    for share, rows in ((0.5, half_splits(20, 4000, seed=1)), (0.25, samples(20, 5, 4000, seed=1))):
         reach = 5 * np.sqrt(share * (1 - share) / 4000)
-        assert np.abs(masks.mean(axis=0) - share).max() < reach
+        assert np.abs(rows.mean(axis=0) - share).max() < reach
     assert (half_splits(20, 50, seed=1) != half_splits(20, 50, seed=2)).any()
 
 
-@given(st.integers(1, 40), st.data())
-def test_subsamples_hold_as_many_different_people_as_asked(n, data):
-    size = data.draw(st.integers(1, n))
-    masks = subsamples(n, size, 7, seed=3)
-    assert masks.dtype == bool and masks.shape == (7, n) and (masks.sum(axis=1) == size).all()
+@given(st.integers(1, 40), st.integers(1, 200))
+def test_samples_hold_as_many_people_as_asked_be_they_more_than_there_are(n, size):
+    rows = samples(n, size, 7, seed=3)
+    assert rows.shape == (7, n) and (rows.sum(axis=1) == size).all() and rows.min() >= 0
+
+
+def test_the_spread_of_a_mean_over_samples_is_that_of_their_own_size():
+    values = np.random.default_rng(0).normal(size=100)
+    for size in (20, 500):
+        means = samples(100, size, 4000, seed=1) @ values / size
+        assert means.std() == pytest.approx(values.std() / np.sqrt(size), rel=0.05)
 
 
 def test_bootstrap_spread_of_a_mean_is_its_textbook_standard_error():
@@ -95,10 +102,10 @@ def test_a_bootstrap_of_nothing_is_refused_with_the_needs(n, draws):
         bootstrap_counts(n, draws)
 
 
-@pytest.mark.parametrize("size", [0, 6])
-def test_a_sample_larger_than_the_people_is_refused_with_the_range(size):
-    with pytest.raises(OptionError, match=rf"cannot draw {size} of 5 people: allowed are 1 to 5"):
-        subsamples(5, size, 3)
+@pytest.mark.parametrize(("n", "size"), [(0, 3), (5, 0)])
+def test_a_sample_of_nobody_is_refused_with_the_needs(n, size):
+    with pytest.raises(OptionError, match=rf"cannot draw {size} of {n} people: at least 1 of at least 1 is needed"):
+        samples(n, size, 3)
 
 
 def clustered(seed, *, strata=8, units=6, people=10):
@@ -340,3 +347,14 @@ def test_the_interval_of_a_difference_is_the_normal_one_of_even_intervals_and_ke
     assert difference_interval(one, uneven) == pytest.approx((1 - np.hypot(0.3, 2), 1.3))
     unknown = Estimate(value=1.0, low=float("nan"), high=float("nan"))
     assert np.isnan(difference_interval(one, unknown)).all()
+
+
+def test_the_shifted_interval_is_moved_back_by_what_resampling_moves_and_holds_the_estimate():
+    draws = np.array([0.7, 0.8, 0.9])
+    plain = interval(0.8, draws)
+    assert shifted_interval(0.8, draws) == pytest.approx(plain)
+    low, high = shifted_interval(1.0, draws)
+    assert (low, high) == pytest.approx((1.0, 1.2 + (plain[1] - plain[0]) / 2))
+    low, high = shifted_interval(0.5, draws + 0.5, least=0.1)
+    assert (low, high) == pytest.approx((0.1, 0.5))
+    assert np.isnan([*shifted_interval(1.0, [1.0]), *shifted_interval(np.nan, draws)]).all()
