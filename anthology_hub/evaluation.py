@@ -25,7 +25,7 @@ from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents
 from anthology_hub.sides import MOST_DRAWS, Figures, Items, Shares, Side, human_side, margins_side, simulated_side
 from anthology_hub.standins import Standing, StandIns
 from anthology_hub.weighting import effective_size
-from anthology_hub.yardsticks import demographic_cells, yardsticks
+from anthology_hub.yardsticks import demographic_cells, polychoric_floors, yardsticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -253,12 +253,14 @@ class _Contest:
             return {}
         if not isinstance(self.theirs, Side):
             return {"fro_polychoric": Standing(value=np.nan, draws=np.zeros(0))}
-        items = self.ours.items
-        ours, theirs = items.among(self.ours.polychoric()), items.among(self.theirs.polychoric())
+        ours, theirs = (side.polychoric(side.everybody) for side in (self.ours, self.theirs))
         value = float(metrics.frobenius(ours, theirs)[0])
         start = float(metrics.frobenius(np.eye(ours.shape[-1])[None], theirs)[0])
-        guesses = {"uniform": start, "margins": start}
-        return {"fro_polychoric": Standing(value=value, draws=np.zeros(0), baselines=guesses)}
+        floors = polychoric_floors(self.theirs, len(self.ours), splits=self.options.splits, seed=self.options.seed)
+        found = Standing(
+            value=value, draws=np.zeros(0), floors=floors, baselines=dict.fromkeys(("uniform", "margins"), start)
+        )
+        return {"fro_polychoric": found}
 
 
 def _drawn_from(

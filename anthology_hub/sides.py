@@ -190,9 +190,14 @@ class Side:
         )
 
     @cached_property
+    def everybody(self) -> Rows:
+        """The row of draws that is the sample itself."""
+        return np.ones((1, len(self)), dtype=bool)
+
+    @cached_property
     def whole(self) -> Figures:
         """What the sample itself says; one row."""
-        return self.figures(np.ones((1, len(self)), dtype=bool))
+        return self.figures(self.everybody)
 
     def figures(self, draws: Rows, *, pairs: int = MOST_DRAWS) -> Figures:
         """Return what each row of draws says, which multiply the weights.
@@ -226,9 +231,9 @@ class Side:
         """Return bootstrap draws of the people, shape (count, n)."""
         return resampling.bootstrap_counts(len(self), count, seed=seed, strata=self.strata, psu=self.psu)
 
-    def polychoric(self) -> NDArray[np.float64]:
-        """Return the polychoric correlations of the sample itself, shape (1, q, q)."""
-        return self.table.polychoric(np.ones((1, len(self)), dtype=bool), base=self.weights)
+    def polychoric(self, draws: Rows) -> NDArray[np.float64]:
+        """Return the polychoric correlations among the ordered items for each row of draws, shape (rows, q, q)."""
+        return self.items.among(self.table.polychoric(draws, base=self.weights))
 
     @property
     def _alike(self) -> bool:

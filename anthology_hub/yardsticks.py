@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthology_hub import resampling
+from anthology_hub import metrics, resampling
 from anthology_hub.answer_table import AnswerTable
 from anthology_hub.measures import MEASURES
 from anthology_hub.rows import LEAST_VARIANCE
@@ -27,6 +27,9 @@ LEAST_PEOPLE = 4
 """Fewer humans have no halves to speak of."""
 LEAST_CELL = 20
 """People that a demographic cell must have; smaller ones are joined to their neighbours."""
+
+POLYCHORIC_SPLITS = 5
+"""Halves and samples for the floors of polychoric correlations: norms over all pairs of questions vary little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,22 @@ def yardsticks(
     return Yardsticks(
         floor=floor, floor_equal_n=nothing | resampling.means(drawn), baselines=baselines, notes=tuple(notes)
     )
+
+
+def polychoric_floors(theirs: Side, n: int, *, splits: int, seed: int = 0) -> tuple[float, float]:
+    """Return the floor and the floor at equal n of the norm between polychoric correlations, which take long.
+
+    Means over POLYCHORIC_SPLITS halves and samples at most; NaN of fewer than LEAST_PEOPLE.
+    """
+    people, count = len(theirs), min(splits, POLYCHORIC_SPLITS)
+    if people < LEAST_PEOPLE:
+        return float("nan"), float("nan")
+    masks = resampling.half_splits(people, count, seed=seed)
+    as_many = (resampling.samples(people, size, count, seed=seed + at) for at, size in enumerate((n, people)))
+    pairs = {"halves": (masks, ~masks), "samples": tuple(as_many)}
+    found = {name: metrics.frobenius(*(theirs.polychoric(rows) for rows in pair)) for name, pair in pairs.items()}
+    found = resampling.means(found)
+    return found["halves"], found["samples"]
 
 
 def _samples(theirs: Side, size: int, splits: int, *, seed: int) -> Figures:

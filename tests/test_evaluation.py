@@ -986,7 +986,10 @@ def test_roles_that_share_a_persona_are_drawn_together():
 def test_polychoric_correlations_are_compared_when_asked_for():
     humans, answers = people(4, 300, weighted=False), cast_of(people(5, 200, weighted=False))
     found = evaluate(answers, humans, options=replace(QUICK, polychoric=True)).metric("fro_polychoric")
-    sides = human_side(humans, MINI).polychoric()[0], simulated_side(answers).polychoric()[0]
+    sides = [side.polychoric(side.everybody)[0] for side in (human_side(humans, MINI), simulated_side(answers))]
     assert found.value == pytest.approx(np.linalg.norm(sides[0] - sides[1]))
     assert found.uniform == pytest.approx(np.linalg.norm(sides[0] - np.eye(5))) == pytest.approx(found.margins)
     assert found.low is None and found.value < found.uniform
+    # Halves are 150 against 150; the other floor is 200 against 300.
+    assert found.floor_equal_n / found.floor == pytest.approx(((1 / 200 + 1 / 300) / (2 / 150)) ** 0.5, rel=0.25)
+    assert 0.5 < found.attained < 1.2
