@@ -43,6 +43,17 @@ class Moments:
     correlation: NDArray[np.float64]
     pairs: NDArray[np.float64]
     """Weight of those who answered both items."""
+    people: NDArray[np.float64]
+    """Number of those who answered both items."""
+
+    @property
+    def population(self) -> NDArray[np.float64]:
+        """Covariances with the sum of weights as denominator.
+
+        Where answers are missing, a denominator of n-1 differs by pair, and then alpha is another for people who weigh
+        twice than for people who are there twice. This one is the same for both.
+        """
+        return np.asarray(self.covariance * (1 - 1 / np.maximum(self.people, 1)))
 
     def keyed(self, reverse: ArrayLike) -> Moments:
         """Return those of the items turned where `reverse` is true, shape (q,): turning an item turns signs only."""
@@ -397,7 +408,7 @@ class _PairSums:
     def moments(self, keyed: ArrayLike) -> Moments:
         with np.errstate(divide="ignore", invalid="ignore"):
             covariance = self._cross / (self.n - self.n / self.people)
-        found = Moments(covariance=covariance, correlation=self.correlation, pairs=self.n)
+        found = Moments(covariance=covariance, correlation=self.correlation, pairs=self.n, people=self.people)
         return found.keyed(keyed) if np.size(keyed) else found
 
 

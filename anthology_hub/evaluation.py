@@ -6,6 +6,7 @@ Definitions: Anthology (Moon et al., EMNLP 2024), sections 4 and 5, and its rele
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -24,7 +25,7 @@ from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents
 from anthology_hub.sides import MOST_DRAWS, Figures, Items, Shares, Side, human_side, margins_side, simulated_side
 from anthology_hub.standins import Standing, StandIns
 from anthology_hub.weighting import effective_size
-from anthology_hub.yardsticks import demographic_cells, yardsticks
+from anthology_hub.yardsticks import demographic_cells, polychoric_floors, yardsticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,12 +253,14 @@ class _Contest:
             return {}
         if not isinstance(self.theirs, Side):
             return {"fro_polychoric": Standing(value=np.nan, draws=np.zeros(0))}
-        items = self.ours.items
-        ours, theirs = items.among(self.ours.polychoric()), items.among(self.theirs.polychoric())
+        ours, theirs = (side.polychoric(side.everybody) for side in (self.ours, self.theirs))
         value = float(metrics.frobenius(ours, theirs)[0])
         start = float(metrics.frobenius(np.eye(ours.shape[-1])[None], theirs)[0])
-        guesses = {"uniform": start, "margins": start}
-        return {"fro_polychoric": Standing(value=value, draws=np.zeros(0), baselines=guesses)}
+        floors = polychoric_floors(self.theirs, len(self.ours), splits=self.options.splits, seed=self.options.seed)
+        found = Standing(
+            value=value, draws=np.zeros(0), floors=floors, baselines=dict.fromkeys(("uniform", "margins"), start)
+        )
+        return {"fro_polychoric": found}
 
 
 def _drawn_from(
@@ -432,7 +435,8 @@ def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[
     if measure.kind == DISTANCE:
         low, high = resampling.distance_interval(found.value, draws, level=options.level)
     else:
-        low, high = resampling.interval(found.value, draws, level=options.level, least=measure.least)
+        around = resampling.shifted_interval if measure.shifts else resampling.interval
+        low, high = around(found.value, draws, level=options.level, least=measure.least)
     lost = int(np.isnan(draws).sum())
     counted = f"{lost} of {len(draws)} bootstrap draws left it undefined." if 0 < lost < len(draws) else ""
     guesses = {guess: or_none(found.baselines.get(guess, np.nan)) for guess in BASELINES}
@@ -501,18 +505,34 @@ def _subgroup(
 
 
 def _with_gap(found: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: EvaluateOptions) -> Iterator[Subgroup]:
-    """Add to the worst subgroup of a trait how much further away it is than the best one (parity gap)."""
-    told = [
-        (one, draws, one.metrics[0].value) for one, draws in found if one.metrics and one.metrics[0].value is not None
-    ]
+    """Add to the worst subgroup of a trait how much further away it is than the best one (parity gap).
+
+    The interval is one of those of all pairs of subgroups that hold together: so it may be picked for being wide.
+    """
+    told = [one for one in found if one[0].metrics and one[0].metrics[0].value is not None]
     if len(told) < 2:
         yield from (one for one, _ in found)
         return
-    (best, low_draws, low), (worst, high_draws, high) = (pick(told, key=lambda one: one[2]) for pick in (min, max))
-    gap = high - low
-    ends = map(or_none, resampling.interval(gap, high_draws - low_draws, level=options.level))
-    told_gap = replace(worst, gap=gap, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
-    yield from (told_gap if one is worst else one for one, _ in found)
+    level = 1 - (1 - options.level) / math.comb(len(told), 2)
+    # Of small groups often nothing is left but chance: then as measured.
+    ordered = sorted(((_distance(one, draws, level), one) for one, draws in told), key=_how_far)
+    (low, best), (high, worst) = ordered[0], ordered[-1]
+    ends = map(or_none, resampling.difference_interval(high, low))
+    gap = replace(worst, gap=high.value - low.value, gap_low=next(ends), gap_high=next(ends), nearest=best.level)
+    yield from (gap if one is worst else one for one, _ in found)
+
+
+def _how_far(found: tuple[resampling.Estimate, Subgroup]) -> tuple[float, float]:
+    return found[0].value, found[1].metrics[0].value or 0.0
+
+
+def _distance(found: Subgroup, draws: NDArray[np.float64], level: float) -> resampling.Estimate:
+    """Return the headline of a subgroup less what chance adds, more of it in small ones; as it is without draws."""
+    value = found.metrics[0].value
+    assert value is not None
+    low, high = resampling.distance_interval(value, draws, level=level)
+    true = resampling.without_chance(value, draws)
+    return resampling.Estimate(value=value if math.isnan(true) else true, low=low, high=high)
 
 
 def _items(answers: Answers, us: Figures, them: Figures, theirs: Side | Shares) -> tuple[dict[str, Any], ...]:

@@ -29,6 +29,8 @@ class Measure:
     """One or two sentences for readers who do not know it."""
     least: float = 0.0
     most: float = math.inf
+    shifts: bool = False
+    """Whether chance pulls it to one side by more than an interval forgives."""
 
 
 _ALL = (
@@ -129,6 +131,7 @@ _ALL = (
         title="Variety of the answers: entropy of the simulation over that of the humans",
         unit="ratio",
         kind=PROPERTY,
+        shifts=True,
         meaning="Mean over the questions, whatever the order of the options. 1 is best; 0: all give the same answer.",
     ),
     Measure(

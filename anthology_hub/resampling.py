@@ -18,7 +18,7 @@ from anthology_hub.errors import DataError, OptionError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Rows: TypeAlias = NDArray[np.float64] | NDArray[np.int16] | NDArray[np.bool_]
+    Rows: TypeAlias = NDArray[np.float64] | NDArray[np.int32] | NDArray[np.int16] | NDArray[np.bool_]
     """How much each person counts, shape (rows, n)."""
 
 ADJUSTMENTS = ("holm", "bh")
@@ -46,20 +46,22 @@ def half_splits(n: int, splits: int, *, seed: int = 0) -> NDArray[np.bool_]:
     return np.asarray(order < n // 2)
 
 
-def subsamples(n: int, size: int, draws: int, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Draw random samples of `size` of n people without replacement, as masks of shape (draws, n).
+def samples(n: int, size: int, draws: int, *, seed: int = 0) -> NDArray[np.int32]:
+    """Draw how often each of n people appears in random samples of `size` people like them, shape (draws, n).
+
+    With replacement, as from a population of which these people are all that is known: so samples may have any size.
 
     Raises:
-        OptionError: If there are not so many people.
+        OptionError: If there is nobody, or a sample of nobody.
 
     Example:
-        >>> subsamples(5, 2, 4).sum(axis=1).tolist()
+        >>> samples(5, 2, 4).sum(axis=1).tolist()
         [2, 2, 2, 2]
     """
-    if not 1 <= size <= n:
-        raise OptionError(f"cannot draw {size} of {n} people: allowed are 1 to {n}")
-    order = np.random.default_rng(seed).random((draws, n)).argsort(axis=1)
-    return np.asarray(order < size)
+    if n < 1 or size < 1:
+        raise OptionError(f"cannot draw {size} of {n} people: at least 1 of at least 1 is needed")
+    rng = np.random.default_rng(seed)
+    return np.stack([np.bincount(rng.integers(n, size=size), minlength=n) for _ in range(draws)]).astype(np.int32)
 
 
 def bootstrap_counts(
@@ -213,6 +215,36 @@ def interval(
     return (low if least is None else max(low, least)), estimate + reach
 
 
+def shifted_interval(
+    estimate: float, draws: ArrayLike, *, level: float = 0.95, least: float | None = None
+) -> tuple[float, float]:
+    """Return the interval of a figure that chance pulls to one side: `interval`, moved back by as much.
+
+    What chance does to the figure, resampling does once more: the mean of the draws lies as far from the estimate as
+    the estimate from the truth (Efron and Tibshirani 1993, section 10.2). It reaches to the estimate at least, which
+    stays as measured. NaN if fewer than two draws are defined.
+
+    Args:
+        estimate: The value on the data themselves.
+        draws: Values on bootstrap samples, shape (draws,).
+        level: Confidence, above 0 and below 1.
+        least: Smallest possible value; the interval is cut there.
+
+    Raises:
+        OptionError: If the level is out of range.
+
+    Example:
+        >>> low, high = shifted_interval(1.0, [0.8, 0.9, 1.0])
+        >>> round(low, 2), round(high, 2)
+        (0.9, 1.3)
+    """
+    kept = _defined(draws)
+    if len(kept) < 2:
+        return interval(estimate, draws, level=level)
+    low, high = interval(2 * estimate - float(kept.mean()), kept, level=level, least=least)
+    return min(low, estimate), max(high, estimate)
+
+
 def distance_interval(
     estimate: float, draws: ArrayLike, *, level: float = 0.95, most: float = np.inf
 ) -> tuple[float, float]:
@@ -244,8 +276,56 @@ def distance_interval(
         return low, high
     squares = _defined(draws) ** 2
     reach = NormalDist().inv_cdf((1 + level) / 2) * float(squares.std(ddof=1))
+    return _less_chance(estimate, squares, reach), min(high, most)
+
+
+def without_chance(estimate: float, draws: ArrayLike) -> float:
+    """Return a distance less what chance adds to it, from 0 to the estimate: the middle of `distance_interval`.
+
+    Distances of small samples are larger than those of large ones by chance alone; less it, they can be compared. NaN
+    if fewer than two draws are defined.
+
+    Args:
+        estimate: The distance on the data themselves, at least 0.
+        draws: Distances on bootstrap samples, shape (draws,).
+
+    Example:
+        >>> round(without_chance(1.0, [0.8, 1.0, 1.2]), 2), without_chance(0.1, [0.1, 0.15, 0.2])
+        (0.99, 0.0)
+    """
+    kept = _defined(draws)
+    return _less_chance(estimate, kept**2, 0.0) if len(kept) > 1 and not np.isnan(estimate) else float("nan")
+
+
+def _less_chance(estimate: float, squares: NDArray[np.float64], reach: float) -> float:
     square = 2 * estimate**2 - float(squares.mean()) - reach
-    return min(max(square, 0.0) ** 0.5, estimate), min(high, most)
+    return float(min(max(square, 0.0) ** 0.5, estimate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def difference_interval(one: Estimate, other: Estimate) -> tuple[float, float]:
+    """Return the interval of one figure minus another of other people, from the intervals of both.
+
+    Each end lies as far from the difference as the two ends that make it lie from theirs, squares added (MOVER: Zou and
+    Donner 2008, Statistics in Medicine 27:1693-1702). So it keeps the shape of intervals that are longer on one side,
+    as those of distances are, and for even ones it is the normal interval. NaN if an end is.
+
+    Example:
+        >>> difference_interval(Estimate(value=5, low=2, high=9), Estimate(value=1, low=0, high=5))
+        (-1.0, 8.123105625617661)
+    """
+    difference = one.value - other.value
+    below = np.hypot(one.value - one.low, other.high - other.value)
+    above = np.hypot(one.high - one.value, other.value - other.low)
+    return float(difference - below), float(difference + above)
 
 
 def probability_below(differences: ArrayLike, *, estimate: float | None = None) -> float:

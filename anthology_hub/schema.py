@@ -674,7 +674,7 @@ class Metric:
     floor: float | None = None
     """Mean over random half-splits of the humans (for alpha: of the halves)."""
     floor_equal_n: float | None = None
-    """Mean over random samples of humans as large as the cast, against all humans."""
+    """Mean over random samples of people like the humans: as large as the cast, against as large as the humans'."""
     uniform: float | None = None
     """Of options at random."""
     majority: float | None = None
@@ -704,8 +704,8 @@ class Subgroup:
     gap: float | None = None
     """Of the subgroup of a trait that is furthest away: how much further than the nearest one (`wd_normalised`).
 
-    The largest minus the smallest of several figures is above 0 by chance alone, the more so the smaller the groups:
-    look at their floors.
+    Both without what chance adds, which is more in small groups. The largest minus the smallest of several figures is
+    still above 0 by chance: the interval allows for that, and holds 0 where no group is known to be worse served.
     """
     gap_low: float | None = None
     gap_high: float | None = None

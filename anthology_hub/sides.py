@@ -156,6 +156,8 @@ class Side:
     """For shares and correlations, shape (n,)."""
     alpha_weights: NDArray[np.float64]
     listwise: bool
+    by_pair: bool = False
+    """Whether alpha takes n-1 of each pair of questions, as the paper's does."""
     strata: NDArray[np.int64] | None = None
     psu: NDArray[np.int64] | None = None
     """What is drawn as one in a bootstrap: sampling units of people, personas of roles; None: everybody alone."""
@@ -188,9 +190,14 @@ class Side:
         )
 
     @cached_property
+    def everybody(self) -> Rows:
+        """The row of draws that is the sample itself."""
+        return np.ones((1, len(self)), dtype=bool)
+
+    @cached_property
     def whole(self) -> Figures:
         """What the sample itself says; one row."""
-        return self.figures(np.ones((1, len(self)), dtype=bool))
+        return self.figures(self.everybody)
 
     def figures(self, draws: Rows, *, pairs: int = MOST_DRAWS) -> Figures:
         """Return what each row of draws says, which multiply the weights.
@@ -224,9 +231,9 @@ class Side:
         """Return bootstrap draws of the people, shape (count, n)."""
         return resampling.bootstrap_counts(len(self), count, seed=seed, strata=self.strata, psu=self.psu)
 
-    def polychoric(self) -> NDArray[np.float64]:
-        """Return the polychoric correlations of the sample itself, shape (1, q, q)."""
-        return self.table.polychoric(np.ones((1, len(self)), dtype=bool), base=self.weights)
+    def polychoric(self, draws: Rows) -> NDArray[np.float64]:
+        """Return the polychoric correlations among the ordered items for each row of draws, shape (rows, q, q)."""
+        return self.items.among(self.table.polychoric(draws, base=self.weights))
 
     @property
     def _alike(self) -> bool:
@@ -236,7 +243,8 @@ class Side:
     def _figures(
         self, shares: NDArray[np.float64], moments: Moments, ranks: NDArray[np.float64], alike: Moments
     ) -> Figures:
-        covariance = alike.keyed(self.items.keyed).covariance
+        keyed = alike.keyed(self.items.keyed)
+        covariance = keyed.covariance if self.by_pair else keyed.population
         return Figures(
             shares=shares,
             correlation=moments.correlation,
@@ -280,6 +288,7 @@ def simulated_side(answers: Answers, *, weighting: str = "weighted") -> Side:
             weights=weights,
             alpha_weights=weights,
             listwise=False,
+            by_pair=paper,
             psu=_personas(answers.persona_ids),
         ),
     )
@@ -309,6 +318,7 @@ def human_side(humans: Respondents, survey: Survey, *, weighting: str = "weighte
             weights=weights,
             alpha_weights=np.ones(len(humans)) if paper else weights,
             listwise=paper,
+            by_pair=paper,
             strata=humans.strata,
             psu=humans.psu,
         ),

@@ -192,16 +192,17 @@ class StandIns:
         }
 
     def _floors(self, splits: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Figures of random halves of the humans, and of random samples as large as the pairs."""
+        """Figures of random halves of the humans, and of samples as large as the pairs against as large as theirs."""
         people, spread = len(self.theirs), self._whole.spread
         masks = resampling.half_splits(people, min(splits, MOST_DRAWS), seed=seed)
         one, other = self._told_of_humans(masks), self._told_of_humans(~masks)
         there, back = one.against(other, spread), other.against(one, spread)
         halves = {name: (value + back[name]) / 2 for name, value in there.items()}
-        if len(self.roles) >= people:
-            return resampling.means(halves), dict.fromkeys(halves, float("nan"))
-        some = resampling.subsamples(people, len(self.roles), min(splits, MOST_DRAWS), seed=seed)
-        return resampling.means(halves), resampling.means(self._told_of_humans(some).against(self._whole, spread))
+        as_many = (
+            self._told_of_humans(resampling.samples(people, size, min(splits, MOST_DRAWS), seed=seed + at))
+            for at, size in enumerate((len(self.roles), people))
+        )
+        return resampling.means(halves), resampling.means(next(as_many).against(next(as_many), spread))
 
     def _from_cells(self, cells: NDArray[np.int64]) -> Values:
         """What the pairs' people are guessed to say from all others of their cell, whether or not stood in for."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anthology_hub import resampling
+from anthology_hub import metrics, resampling
 from anthology_hub.answer_table import AnswerTable
 from anthology_hub.measures import MEASURES
+from anthology_hub.rows import LEAST_VARIANCE
 from anthology_hub.sides import Figures, Items, Shares, Side
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ LEAST_PEOPLE = 4
 LEAST_CELL = 20
 """People that a demographic cell must have; smaller ones are joined to their neighbours."""
 
+POLYCHORIC_SPLITS = 5
+"""Halves and samples for the floors of polychoric correlations: norms over all pairs of questions vary little."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Yardsticks:
@@ -35,7 +39,7 @@ class Yardsticks:
     floor: Mapping[str, float]
     """Mean over random halves of the humans, one half against the other."""
     floor_equal_n: Mapping[str, float]
-    """Mean over random samples of humans, as large as the cast, against all of them."""
+    """Mean over random samples of people like the humans, as large as the cast, against samples as large as theirs."""
     baselines: Mapping[str, Mapping[str, float]]
     """Baseline -> figure -> value."""
     notes: tuple[str, ...] = ()
@@ -78,15 +82,31 @@ def yardsticks(
     floor, notes = nothing | resampling.means(halves), list(_lost(halves, "random halves of the humans"))
     if cells is not None:
         baselines["cells"] = resampling.means(_from_cells(theirs, masks, cells).against(second, items))
-    if n >= people:
-        # The whole group as its own sample has distance 0: that is no floor.
-        why = f"The cast ({n}) is not smaller than the reference ({people}): no floor at equal n."
-        return Yardsticks(floor=floor, floor_equal_n=nothing, baselines=baselines, notes=(*notes, why))
-    drawn = theirs.figures(resampling.subsamples(people, n, splits, seed=seed)).against(theirs.whole, items)
+    drawn = _samples(theirs, n, splits, seed=seed).against(_samples(theirs, people, splits, seed=seed + 1), items)
     notes += _lost(drawn, f"random samples of {n} humans")
     return Yardsticks(
         floor=floor, floor_equal_n=nothing | resampling.means(drawn), baselines=baselines, notes=tuple(notes)
     )
+
+
+def polychoric_floors(theirs: Side, n: int, *, splits: int, seed: int = 0) -> tuple[float, float]:
+    """Return the floor and the floor at equal n of the norm between polychoric correlations, which take long.
+
+    Means over POLYCHORIC_SPLITS halves and samples at most; NaN of fewer than LEAST_PEOPLE.
+    """
+    people, count = len(theirs), min(splits, POLYCHORIC_SPLITS)
+    if people < LEAST_PEOPLE:
+        return float("nan"), float("nan")
+    masks = resampling.half_splits(people, count, seed=seed)
+    as_many = (resampling.samples(people, size, count, seed=seed + at) for at, size in enumerate((n, people)))
+    pairs = {"halves": (masks, ~masks), "samples": tuple(as_many)}
+    found = {name: metrics.frobenius(*(theirs.polychoric(rows) for rows in pair)) for name, pair in pairs.items()}
+    found = resampling.means(found)
+    return found["halves"], found["samples"]
+
+
+def _samples(theirs: Side, size: int, splits: int, *, seed: int) -> Figures:
+    return theirs.figures(resampling.samples(len(theirs), size, splits, seed=seed))
 
 
 def demographic_cells(codes: Sequence[NDArray[np.int16]], people: int, *, least: int = LEAST_CELL) -> NDArray[np.int64]:
@@ -173,7 +193,9 @@ def _between(
 
 
 def _as_correlation(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    # What is left of a question with one answer is rounding, on either side of 0.
+    spread = np.sqrt(np.where(variance > LEAST_VARIANCE, variance, 0.0))
     product = spread[:, :, None] * spread[:, None]
     return np.asarray(np.divide(covariance, product, out=np.full_like(covariance, np.nan), where=product > 0))
 

@@ -129,11 +129,22 @@ def test_weighted_alpha_of_complete_answers_is_that_of_the_weighted_covariance_o
         assert value == pytest.approx(5 / 4 * (1 - np.trace(c) / c.sum()))
 
 
-def test_unweighted_alpha_with_missing_answers_equals_pingouin_on_turned_items():
-    humans, cast = people(1, 100, missing=0.1, weighted=False), people(2, 60, missing=0.1, weighted=False)
-    alpha = evaluate(replay(cast, MINI), humans, options=QUICK).metric("alpha")
-    assert alpha.value == pytest.approx(pingouin.cronbach_alpha(turned(frame(codes_of(cast, MINI), MINI), MINI))[0])
-    assert alpha.human == pytest.approx(pingouin.cronbach_alpha(turned(frame(codes_of(humans, MINI), MINI), MINI))[0])
+def test_unweighted_alpha_equals_pingouin_on_turned_items_but_for_its_denominators_where_answers_are_missing():
+    for missing, reach in ((0.0, 1e-9), (0.1, 2e-3)):
+        humans, cast = people(1, 100, missing=missing, weighted=False), people(2, 60, missing=missing, weighted=False)
+        alpha = evaluate(replay(cast, MINI), humans, options=QUICK).metric("alpha")
+        for value, side in ((alpha.value, cast), (alpha.human, humans)):
+            theirs = pingouin.cronbach_alpha(turned(frame(codes_of(side, MINI), MINI), MINI))[0]
+            assert value == pytest.approx(theirs, abs=reach) and (missing == 0 or value != pytest.approx(theirs))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_alpha_and_omega_of_people_who_weigh_as_many_are_those_of_as_many_people(missing):
+    humans, counts = people(3, 60, missing=missing, weighted=False), np.random.default_rng(0).integers(1, 9, 60)
+    repeated = humans.take(np.arange(60).repeat(counts).tolist())
+    repeated = replace(repeated, ids=tuple(f"s{at}" for at in range(len(repeated))))
+    one, other = (human_figures(each, MINI) for each in (replace(humans, weights=counts * 0.37), repeated))
+    assert (one.alpha[0], one.omega[0]) == pytest.approx((other.alpha[0], other.omega[0]), abs=1e-9)
 
 
 # -- laws
@@ -237,7 +248,7 @@ def panel(gss_panel_file):
 
 def test_gov_responsibility_alpha_of_2016_is_the_published_one(panel):
     humans, survey, *_ = panel
-    unweighted = human_figures(replace(humans, weights=None), survey).alpha[0]
+    unweighted = human_side(replace(humans, weights=None), survey, weighting="paper").whole.alpha[0]
     assert unweighted == pytest.approx(0.848, abs=0.0015)
     assert unweighted == pytest.approx(pingouin.cronbach_alpha(frame(codes_of(humans, survey), survey))[0])
 
@@ -246,7 +257,9 @@ def test_gov_responsibility_floors_and_baselines_of_2016_are_the_reference_value
     result = panel[3]
     wd, fro = result.metric("wd"), result.metric("fro")
     assert wd.floor == pytest.approx(0.050, abs=0.005) and fro.floor == pytest.approx(0.40, abs=0.04)
-    assert wd.floor_equal_n == pytest.approx(0.059, abs=0.006) and fro.floor_equal_n == pytest.approx(0.45, abs=0.05)
+    # Halves differ by chance as 4/N, a cast of 200 and all of them as 1/200 + 1/N.
+    wider = ((1 / 200 + 1 / len(panel[0])) / (4 / len(panel[0]))) ** 0.5
+    assert (wd.floor_equal_n, fro.floor_equal_n) == pytest.approx((wider * wd.floor, wider * fro.floor), rel=0.1)
     assert wd.uniform == pytest.approx(0.57, abs=0.005)
     # The reference for independent items; a finite uniform sample of that size gives 3.1 to 3.3.
     assert fro.uniform == pytest.approx(3.2, abs=0.05)
@@ -288,13 +301,20 @@ def test_the_floor_is_the_mean_distance_between_weighted_halves():
     assert result.metric("fro").floor == pytest.approx(np.mean(norms))
 
 
-def test_a_random_part_of_the_humans_lands_at_the_floor_of_equal_n():
-    humans = people(7, 800, weighted=False)
-    options = EvaluateOptions(bootstraps=2, splits=1)
-    found = [evaluate(replay(humans.sample(50, seed=seed), MINI), humans, options=options) for seed in range(40)]
-    wd = evaluate(replay(humans.sample(50), MINI), humans, options=replace(options, splits=200)).metric("wd")
-    assert np.mean([result.metric("wd").value for result in found]) == pytest.approx(wd.floor_equal_n, rel=0.1)
-    assert wd.floor < wd.floor_equal_n
+def test_other_people_land_at_the_floor_of_equal_n_and_a_part_of_the_humans_themselves_below():
+    everybody, rng = people(7, 4000, weighted=False), np.random.default_rng(0)
+    options, found, floors = EvaluateOptions(bootstraps=2, splits=10), [], []
+    for _ in range(15):
+        humans = everybody.take(rng.permutation(4000)[:400].tolist())
+        others = everybody.take(rng.integers(0, 4000, 200).tolist())
+        metrics = [
+            evaluate(replay(each, MINI), humans, options=options).metric("wd")
+            for each in (others, humans.take(range(200)))
+        ]
+        found.append([metric.value for metric in metrics])
+        floors.append(metrics[0].floor_equal_n)
+    of_others, of_part = np.mean(found, axis=0)
+    assert of_others == pytest.approx(np.mean(floors), rel=0.1) and of_part < 0.7 * of_others
 
 
 def test_intervals_are_the_value_and_its_bootstrap_spread():
@@ -310,7 +330,20 @@ def test_intervals_are_the_value_and_its_bootstrap_spread():
     assert (alpha.high - alpha.low) / 2 == pytest.approx(1.96 * np.std(draws), rel=0.15)
     for metric in result.metrics:
         assert metric.low <= metric.value <= metric.high
-        assert metric.low == pytest.approx(2 * metric.value - metric.high, abs=1e-9) or metric.low == 0
+        even = metric.low == pytest.approx(2 * metric.value - metric.high, abs=1e-9)
+        assert even or metric.low == 0 or metric.name == "entropy_ratio"
+
+
+def test_the_interval_of_the_entropy_ratio_allows_for_entropy_being_too_small_in_few_answers():
+    survey = Survey.load("bfi")
+    humans, held, beside = replace(Respondents.load("bfi"), levels={}, codes={}), 0, 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        answers = cast_of(humans.sample(100, seed=seed), rng.integers(0, 6, (100, 25)), survey=survey)
+        metric = evaluate(answers, humans, options=EvaluateOptions(bootstraps=60, splits=1)).metric("entropy_ratio")
+        held += metric.low <= metric.uniform <= metric.high
+        beside += metric.value < metric.uniform - 0.01
+    assert held >= 5 and beside == 6
 
 
 def test_a_higher_level_widens_the_interval_by_the_ratio_of_normal_quantiles():
@@ -461,14 +494,14 @@ def test_bootstrap_draws_that_leave_a_figure_undefined_are_counted():
     assert lost / 200 == pytest.approx(0.9**10, abs=0.08)
 
 
-@pytest.mark.parametrize(("n", "there"), [(29, True), (30, False), (31, False)])
-def test_a_cast_that_is_not_smaller_than_the_reference_has_no_floor_at_equal_n_and_a_note(n, there):
+@pytest.mark.parametrize("n", [29, 30, 90])
+def test_a_cast_of_any_size_has_a_floor_of_its_own_size(n):
     humans = people(1, 30)
-    result = evaluate(replay(people(2, n), MINI), humans, options=QUICK)
-    note = f"The cast ({n}) is not smaller than the reference (30): no floor at equal n."
-    for metric in [result.metric(name) for name in FROM_FIGURES]:
-        assert (metric.floor_equal_n is not None) == there and metric.floor is not None
-    assert (note in result.notes) != there
+    result = evaluate(replay(people(2, n), MINI), humans, options=replace(QUICK, splits=40))
+    assert all(result.metric(name).floor_equal_n is not None for name in FROM_FIGURES)
+    wd = result.metric("wd")
+    # Halves are 15 against 15, which differ by chance as 1/15 + 1/15 and these as 1/n + 1/30.
+    assert wd.floor_equal_n / wd.floor == pytest.approx(((1 / n + 1 / 30) / (2 / 15)) ** 0.5, rel=0.1)
 
 
 def test_three_humans_have_no_floor_and_a_note():
@@ -953,7 +986,10 @@ def test_roles_that_share_a_persona_are_drawn_together():
 def test_polychoric_correlations_are_compared_when_asked_for():
     humans, answers = people(4, 300, weighted=False), cast_of(people(5, 200, weighted=False))
     found = evaluate(answers, humans, options=replace(QUICK, polychoric=True)).metric("fro_polychoric")
-    sides = human_side(humans, MINI).polychoric()[0], simulated_side(answers).polychoric()[0]
+    sides = [side.polychoric(side.everybody)[0] for side in (human_side(humans, MINI), simulated_side(answers))]
     assert found.value == pytest.approx(np.linalg.norm(sides[0] - sides[1]))
     assert found.uniform == pytest.approx(np.linalg.norm(sides[0] - np.eye(5))) == pytest.approx(found.margins)
     assert found.low is None and found.value < found.uniform
+    # Halves are 150 against 150; the other floor is 200 against 300.
+    assert found.floor_equal_n / found.floor == pytest.approx(((1 / 200 + 1 / 300) / (2 / 150)) ** 0.5, rel=0.25)
+    assert 0.5 < found.attained < 1.2

@@ -6,16 +6,20 @@ from scipy import stats
 
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.resampling import (
+    Estimate,
     adjust,
     bootstrap_counts,
     crossed_counts,
+    difference_interval,
     half_splits,
     interval,
     pool_seeds,
     pooled_t_reach,
     probability_below,
-    subsamples,
+    samples,
+    shifted_interval,
     two_sided_p,
+    without_chance,
 )
 from tests.made_answers import SEEDS
 
@@ -56,18 +60,24 @@ def test_half_splits_hold_the_floor_of_half_the_people_and_follow_the_seed(n, sp
     np.testing.assert_array_equal(masks, half_splits(n, splits, seed=seed))
 
 
-def test_half_splits_and_subsamples_take_everybody_equally_often():
-    for share, masks in ((0.5, half_splits(20, 4000, seed=1)), (0.25, subsamples(20, 5, 4000, seed=1))):
+def test_half_splits_and_samples_take_everybody_equally_often():
+    for share, rows in ((0.5, half_splits(20, 4000, seed=1)), (0.25, samples(20, 5, 4000, seed=1))):
         reach = 5 * np.sqrt(share * (1 - share) / 4000)
-        assert np.abs(masks.mean(axis=0) - share).max() < reach
+        assert np.abs(rows.mean(axis=0) - share).max() < reach
     assert (half_splits(20, 50, seed=1) != half_splits(20, 50, seed=2)).any()
 
 
-@given(st.integers(1, 40), st.data())
-def test_subsamples_hold_as_many_different_people_as_asked(n, data):
-    size = data.draw(st.integers(1, n))
-    masks = subsamples(n, size, 7, seed=3)
-    assert masks.dtype == bool and masks.shape == (7, n) and (masks.sum(axis=1) == size).all()
+@given(st.integers(1, 40), st.integers(1, 200))
+def test_samples_hold_as_many_people_as_asked_be_they_more_than_there_are(n, size):
+    rows = samples(n, size, 7, seed=3)
+    assert rows.shape == (7, n) and (rows.sum(axis=1) == size).all() and rows.min() >= 0
+
+
+def test_the_spread_of_a_mean_over_samples_is_that_of_their_own_size():
+    values = np.random.default_rng(0).normal(size=100)
+    for size in (20, 500):
+        means = samples(100, size, 4000, seed=1) @ values / size
+        assert means.std() == pytest.approx(values.std() / np.sqrt(size), rel=0.05)
 
 
 def test_bootstrap_spread_of_a_mean_is_its_textbook_standard_error():
@@ -92,10 +102,10 @@ def test_a_bootstrap_of_nothing_is_refused_with_the_needs(n, draws):
         bootstrap_counts(n, draws)
 
 
-@pytest.mark.parametrize("size", [0, 6])
-def test_a_sample_larger_than_the_people_is_refused_with_the_range(size):
-    with pytest.raises(OptionError, match=rf"cannot draw {size} of 5 people: allowed are 1 to 5"):
-        subsamples(5, size, 3)
+@pytest.mark.parametrize(("n", "size"), [(0, 3), (5, 0)])
+def test_a_sample_of_nobody_is_refused_with_the_needs(n, size):
+    with pytest.raises(OptionError, match=rf"cannot draw {size} of {n} people: at least 1 of at least 1 is needed"):
+        samples(n, size, 3)
 
 
 def clustered(seed, *, strata=8, units=6, people=10):
@@ -310,3 +320,41 @@ def test_conditions_without_two_runs_have_no_interval_and_do_not_count():
     expected = stats.t.ppf(0.975, 3) * pooled / np.sqrt([3, 2])
     assert np.isnan(found[1]) and found[[0, 2]].tolist() == pytest.approx(expected.tolist())
     assert np.isnan(pooled_t_reach([np.nan], [1])).all()
+
+
+def test_a_distance_less_chance_is_the_true_one_on_average_and_0_where_only_chance_is():
+    rng, found = np.random.default_rng(0), {0.0: [], 1.0: []}
+    for true, values in found.items():
+        for _ in range(300):
+            at = np.array([true, 0, 0]) + 0.3 * rng.normal(size=3)
+            draws = np.linalg.norm(at + 0.3 * rng.normal(size=(200, 3)), axis=1)
+            values.append((np.linalg.norm(at), without_chance(np.linalg.norm(at), draws)))
+    measured, less = np.array(found[1.0]).T
+    assert np.sqrt((measured**2).mean()) > 1.08 and np.sqrt((less**2).mean()) == pytest.approx(1, abs=0.03)
+    measured, less = np.array(found[0.0]).T
+    assert (less == 0).mean() > 0.4 and less.mean() < measured.mean() / 2 and (less <= measured).all()
+
+
+def test_without_two_draws_the_chance_of_a_distance_is_not_known():
+    assert np.isnan([without_chance(0.5, []), without_chance(0.5, [0.4, np.nan]), without_chance(np.nan, [1, 2])]).all()
+
+
+def test_the_interval_of_a_difference_is_the_normal_one_of_even_intervals_and_keeps_uneven_shapes():
+    one, other = (Estimate(value=v, low=v - reach, high=v + reach) for v, reach in ((2.0, 0.3), (1.0, 0.4)))
+    assert difference_interval(one, other) == pytest.approx((0.5, 1.5))
+    # What may be much larger makes the difference much smaller, and not larger.
+    uneven = Estimate(value=1.0, low=1.0, high=3.0)
+    assert difference_interval(one, uneven) == pytest.approx((1 - np.hypot(0.3, 2), 1.3))
+    unknown = Estimate(value=1.0, low=float("nan"), high=float("nan"))
+    assert np.isnan(difference_interval(one, unknown)).all()
+
+
+def test_the_shifted_interval_is_moved_back_by_what_resampling_moves_and_holds_the_estimate():
+    draws = np.array([0.7, 0.8, 0.9])
+    plain = interval(0.8, draws)
+    assert shifted_interval(0.8, draws) == pytest.approx(plain)
+    low, high = shifted_interval(1.0, draws)
+    assert (low, high) == pytest.approx((1.0, 1.2 + (plain[1] - plain[0]) / 2))
+    low, high = shifted_interval(0.5, draws + 0.5, least=0.1)
+    assert (low, high) == pytest.approx((0.1, 0.5))
+    assert np.isnan([*shifted_interval(1.0, [1.0]), *shifted_interval(np.nan, draws)]).all()

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import spatial, stats
 
-from anthology_hub.resampling import half_splits, subsamples
+from anthology_hub.resampling import half_splits, samples
 from anthology_hub.schema import MISSING
 from anthology_hub.sides import human_side, margins_side
-from anthology_hub.yardsticks import demographic_cells, yardsticks
+from anthology_hub.yardsticks import _from_cells, demographic_cells, yardsticks
 from tests.made_answers import SEEDS, frame
 from tests.made_runs import MINI, codes_of, people
 from tests.test_evaluation import correlations_by_hand, group_of, shares_by_hand, turned, wd_by_hand
@@ -45,7 +45,7 @@ def pair_covariance(x, y, weights):
     known = ~np.isnan(x + y)
     w, x, y = np.asarray(weights)[known], x[known], y[known]
     cross = (w * (x - w @ x / w.sum()) * (y - w @ y / w.sum())).sum()
-    return cross / (w.sum() - w.mean())
+    return cross / w.sum()
 
 
 def figures_by_hand(ours, theirs):
@@ -70,14 +70,14 @@ def test_floors_are_means_over_the_same_halves_and_samples_in_both_directions(mi
     for mask in half_splits(90, 4, seed=3):
         sides = [by_hand(table[rows].reset_index(drop=True), humans.weights[rows]) for rows in (mask, ~mask)]
         halves += [figures_by_hand(*sides), figures_by_hand(*sides[::-1])]
-    whole = by_hand(table, humans.weights)
-    samples = [
-        figures_by_hand(by_hand(table[rows].reset_index(drop=True), humans.weights[rows]), whole)
-        for rows in subsamples(90, 30, 4, seed=3)
+    drawn = [samples(90, size, 4, seed=3 + at) for at, size in enumerate((30, 90))]
+    as_many = [
+        figures_by_hand(*(by_hand(table.loc[rows].reset_index(drop=True), humans.weights[rows]) for rows in pair))
+        for pair in ((np.arange(90).repeat(counts) for counts in pair) for pair in zip(*drawn, strict=True))
     ]
     for name in halves[0]:
         assert found.floor[name] == pytest.approx(np.mean([each[name] for each in halves])), name
-        assert found.floor_equal_n[name] == pytest.approx(np.mean([each[name] for each in samples])), name
+        assert found.floor_equal_n[name] == pytest.approx(np.mean([each[name] for each in as_many])), name
 
 
 def test_guesses_without_structure_are_held_against_the_humans():
@@ -252,10 +252,39 @@ def test_halves_that_leave_a_figure_undefined_are_counted_in_a_note():
     found = held(rare, 12, splits=10)
     # The one who differs is in one half: the other half has no spread and no correlations.
     assert np.isnan(found.floor["fro"]) and found.floor["wd"] > 0
-    assert found.notes[-1] == "The cast (12) is not smaller than the reference (12): no floor at equal n."
     some = replace(humans, answers=humans.answers | {"C1": np.array([1, 1] + [0] * 10, dtype=np.int16)})
     apart = sum(mask[0] != mask[1] for mask in half_splits(12, 10))
     assert 0 < apart < 10
     note = held(some, 12, splits=10).notes[0]
     assert note.startswith("Floors are means over the random halves of the humans in which they are defined")
     assert f"fro ({10 - apart})" in note
+
+
+@pytest.mark.parametrize("n", [50, 190, 2000])
+def test_the_floor_at_equal_n_is_where_as_many_other_people_land_however_many_they_are(n):
+    humans = people(12, 4000, weighted=False)
+    rng, found, floors = np.random.default_rng(0), [], []
+    for _ in range(40):
+        one, other = (humans.take(rng.integers(0, 4000, size).tolist()) for size in (n, 200))
+        sides = [human_side(each, MINI) for each in (one, other)]
+        found.append({name: value[0] for name, value in sides[0].whole.against(sides[1].whole, sides[1].items).items()})
+        floors.append(held(other, n, splits=5).floor_equal_n)
+    for name in ("wd", "jsd", "tv", "fro", "cbs"):
+        theirs, mine = (np.mean([each[name] for each in figures]) for figures in (floors, found))
+        assert theirs == pytest.approx(mine, rel=0.12), name
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_question_with_one_deviant_answer_gives_no_warning_and_counts_as_constant_without_it(weighted):
+    humans = people(13, 601, weighted=weighted)
+    deviant = np.array([0] + [1] * 600, dtype=np.int16)
+    humans = replace(humans, answers=humans.answers | {"C1": deviant})
+    cells = np.random.default_rng(0).integers(0, 12, 601)
+    side, masks = human_side(humans, MINI), half_splits(601, 60)
+    found = _from_cells(side, masks, cells)
+    # The first half tells the answers; the second who is in which cell.
+    for row, mask in enumerate(masks):
+        constant = not mask[0]
+        assert np.isnan(found.correlation[row, 0]).all() == np.isnan(found.ranks[row, 0]).all() == constant
+        assert not np.isnan(found.correlation[row, 1:, 1:]).any()
