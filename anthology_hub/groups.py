@@ -157,6 +157,9 @@ def agreement(simulated: NDArray[np.float64], human: NDArray[np.float64]) -> dic
     -1 to 1, 1 is best, 0 is chance. It does not see the size: all gaps doubled give 1.
     `same_sign`: share of effects with the same sign, 0 to 1, 1 is best, about 0.5 is chance; 0 agrees with 0 only.
 
+    Source: the correlation around 0 is the coefficient of congruence (Tucker 1951); signs that turn are what Bisbee et
+    al. 2024 count of synthetic respondents.
+
     Args:
         simulated: Effects, shape (rows, ...).
         human: Of the same shape, or with 1 row.

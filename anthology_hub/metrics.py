@@ -162,7 +162,8 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
 def hellinger(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
     """Return the Hellinger distance: the square root of 1 minus the sum of sqrt(p q).
 
-    It needs no order of the options. 0 is best, 1 means that no option is shared. NaN where a side has no data.
+    It needs no order of the options (Hellinger 1909; as in popfidelity 0.1). 0 is best, 1 means that no option is
+    shared. NaN where a side has no data.
 
     Args:
         p: Shares, shape (..., K), summing to 1.
@@ -183,7 +184,8 @@ def hellinger(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
 def kolmogorov_smirnov(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
     """Return the Kolmogorov-Smirnov distance: the largest absolute difference of the cumulative shares.
 
-    Options in order, but no distance between them. 0 is best, 1 the worst. NaN where a side has no data.
+    Options in order, but no distance between them (Kolmogorov 1933; Smirnov 1948). 0 is best, 1 the worst. NaN where a
+    side has no data.
 
     Args:
         p: Shares, shape (..., K), summing to 1.
@@ -315,7 +317,7 @@ def gap_inflation(simulated: ArrayLike, human: ArrayLike, *, from_option: int) -
 def frobenius(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """Return the Frobenius norm of the difference of two correlation matrices, over both triangles.
 
-    0 is best. Grows with the number of items. NaN if any correlation is undefined.
+    0 is best. Grows with the number of items. NaN if any correlation is undefined, or there is no item.
 
     Args:
         a: Correlations, shape (..., q, q).
@@ -329,7 +331,8 @@ def frobenius(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
         0.7071
     """
     one, other = _matrices(a, b)
-    return np.asarray(np.sqrt(((one - other) ** 2).sum(axis=(-2, -1))))
+    norm = np.sqrt(((one - other) ** 2).sum(axis=(-2, -1)))
+    return np.asarray(norm if one.shape[-1] else np.full_like(norm, np.nan))
 
 
 def cbs(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -337,7 +340,7 @@ def cbs(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
     The released code of Anthology has it as CBS (Herdin et al. 2005). Looks at the pattern and not at the size of
     correlations. 0 is best, 1 the worst for matrices that have no negative eigenvalue. NaN if any correlation is
-    undefined.
+    undefined, or all of one side are 0.
 
     Args:
         a: Correlations, shape (..., q, q).
@@ -352,7 +355,8 @@ def cbs(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """
     one, other = _matrices(a, b)
     norms = np.sqrt((one**2).sum(axis=(-2, -1)) * (other**2).sum(axis=(-2, -1)))
-    return np.asarray(np.maximum(1 - (one * other.swapaxes(-2, -1)).sum(axis=(-2, -1)) / norms, 0.0))
+    alike = _ratio((one * other.swapaxes(-2, -1)).sum(axis=(-2, -1)), norms)
+    return np.asarray(np.maximum(1 - alike, 0.0))
 
 
 # -- consistency -----------------------------------------------------------------------------------------------------

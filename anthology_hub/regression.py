@@ -135,6 +135,8 @@ def stereotype_index(simulated: Fit, human: Fit) -> dict[str, NDArray[np.float64
     tell, below 1 it ignores it. A ratio of means: an item of which demographics tell nothing would make its own ratio
     anything. Undefined where they explain nothing of the humans' answers beyond chance.
 
+    Source: adjusted R squared is Ezekiel's (1930); the ratio of the two sides' is this package's own.
+
     Args:
         simulated: Of the same items and traits, shape (rows, q).
         human: As many rows, or 1.
@@ -206,6 +208,9 @@ def coefficient_agreement(
     `mean_absolute_difference`, `correlation` and `same_sign` as in `groups.agreement`; `inside_interval`: share of the
     simulated coefficients that lie in the humans' interval, 0 to 1, 1 is best. Of a second sample of people of the
     same size about 0.83 lie inside a 95 % interval, as both samples vary; and the fewer the humans, the wider.
+
+    Source: Bisbee et al. 2024 compare the coefficients of synthetic respondents with the humans' by sign and interval;
+    0.83 is the chance that one sample's mean lies in the interval of another's (Cumming and Maillardet 2006).
 
     Args:
         simulated: Of the same items and traits, shape (rows, q, d).

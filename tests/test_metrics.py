@@ -357,3 +357,10 @@ def test_omega_is_undefined_for_two_items_and_for_a_constant_one(covariance):
 def test_a_covariance_that_is_not_square_is_refused(measure):
     with pytest.raises(DataError, match=r"shapes \(2, 3\) and \(2, 3\): both must be square"):
         measure(np.ones((2, 3)))
+
+
+def test_matrices_of_nothing_have_no_distance():
+    none, zero = np.zeros((0, 0)), np.zeros((2, 2))
+    assert np.isnan(frobenius(none, none)) and np.isnan(cbs(none, none))
+    assert np.isnan(cbs(zero, np.eye(2))) and np.isnan(cbs(np.eye(2), zero)) and frobenius(zero, zero) == 0
+    assert np.isnan(cbs([zero, np.eye(2)], np.eye(2))).tolist() == [True, False]
