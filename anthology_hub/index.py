@@ -31,11 +31,18 @@ CALIBRATED_K = 10
 CALIBRATION_QUERIES = 300
 CANDIDATES = 2
 """Rows proposed by code for each hit; more find nothing more."""
-MASS = 10
-"""Under a filter, lists are read until they hold this many times the root of all rows."""
+ROWS_PER_HIT = 10
+"""Rows, at least, in the lists that are read for each hit."""
+MASS = 3
+"""Under a filter, lists are read until they hold this many times as many rows that pass as are read without one: those
+that pass may lie anywhere."""
+LEAST_MASS = 10
+"""And until they hold this many times the root of all rows, where a search without a filter is easy."""
+CODES = 4
+"""Codes passed over in the time of one inner product with a vector."""
 OPENING_ROWS = 256
 """Rows that are looked at when an index is opened; all of them would be a pass over gigabytes."""
-QUERY_BLOCK = 256
+QUERY_BLOCK = 512
 """Queries answered together."""
 
 
@@ -224,25 +231,35 @@ class Index:
         """At least the k best rows of each query, as far as they are there and found, best first."""
         most = len(self) if allowed is None else len(allowed.rows)
         with one_thread() if len(queries) == 1 else nullcontext():
-            if self._lists is None or most <= self._mass(k):
-                rows = None if allowed is None else allowed.rows
-                return exact(queries, self._vectors, min(k, most), among=rows)
+            if self._lists is None or CODES * most**2 <= self._mass(k) * len(self):
+                return self._exact(queries, k, allowed)
             lists = self._lists_to_read(self._lists, queries, k, allowed)
             bits = None if allowed is None else allowed.bits
             rows = self._lists.candidates(queries, lists, CANDIDATES * k, bits=bits)
-            return ranked(queries, self._vectors, rows)
+            found = ranked(queries, self._vectors, rows)
+            return found if min(map(len, found)) >= min(k, most) else self._exact(queries, k, allowed)
+
+    def _exact(self, queries: NDArray[np.float32], k: int, allowed: _Filter | None) -> list[Hits]:
+        rows = None if allowed is None else allowed.rows
+        return exact(queries, self._vectors, k, among=rows)
 
     def _lists_to_read(
         self, lists: Inverted, queries: NDArray[np.float32], k: int, allowed: _Filter | None
     ) -> NDArray[np.int64]:
-        if allowed is None and self._mass(k) == self._mass(CALIBRATED_K):
-            return lists.nearest(queries, self.facts.nprobe)
-        counts = lists.sizes if allowed is None else allowed.counts
-        return padded([lists.covering(query, counts, self._mass(k)) for query in queries])
+        if allowed is None:
+            return lists.nearest(queries, ceil(self._reach(k)))
+        return padded([lists.covering(query, allowed.counts, self._mass(k)) for query in queries])
+
+    def _reach(self, k: int) -> float:
+        """Lists to read for k hits."""
+        # The neighbourhood of k hits grows about with the root of k.
+        wide = self.facts.nprobe * sqrt(max(1, k / CALIBRATED_K))
+        return max(wide, ROWS_PER_HIT * k * self.facts.lists / len(self))
 
     def _mass(self, k: int) -> int:
-        """Rows that may be returned, at least, in the lists that are read for k hits; no lists are read for fewer."""
-        return ceil(MASS * sqrt(len(self) * max(1, k / CALIBRATED_K)))
+        """Rows that may be returned, at least, in the lists that are read for k hits."""
+        least = LEAST_MASS * sqrt(len(self) * max(1, k / CALIBRATED_K))
+        return ceil(max(least, MASS * self._reach(k) * len(self) / self.facts.lists))
 
     def _filter(self, among: NDArray[np.bool_] | None) -> _Filter | None:
         """What a search needs to know of a filter; of the last one it is remembered."""
@@ -284,9 +301,12 @@ class Index:
         kept = flat.reconstruct_batch(sample)
         return np.array_equal(kept, self._vectors[sample].astype(np.float32, copy=False))
 
+    def _training(self, seed: int) -> NDArray[np.int64]:
+        return self._sample(lists_for(len(self)) * LIST_POINTS, seed)
+
     def _filled(self, seed: int) -> Inverted:
         n = lists_for(len(self))
-        sample = self._vectors[self._sample(n * LIST_POINTS, seed)].astype(np.float32, copy=False)
+        sample = self._vectors[self._training(seed)].astype(np.float32, copy=False)
         lists = Inverted.trained(sample, lists=n, seed=seed, graph=len(self) > HNSW_ROWS)
         lists.add(self._vectors, first=0)
         return lists
@@ -294,7 +314,9 @@ class Index:
     def _calibrated(self, recall: float, seed: int) -> IndexFacts:
         """Find the fewest lists to read; each measured query is a row that may not find itself."""
         assert self._lists is not None
-        rows = self._sample(CALIBRATION_QUERIES, derive_seed(seed, "queries"))
+        # A centroid is nearer to the rows that it was trained on than to what will be asked for.
+        held_out = np.setdiff1d(np.arange(len(self)), self._training(seed), assume_unique=True)
+        rows = held_out[:: len(held_out) // CALIBRATION_QUERIES]
         queries = self._vectors[rows].astype(np.float32)
         truth = [_others(hits, row) for hits, row in zip(exact(queries, self._vectors, 11), rows, strict=True)]
         needed = self._lists.ranks(queries, np.array(truth))

@@ -278,7 +278,7 @@ def test_where_rounding_could_decide_which_list_is_read_it_decides_alike_for_one
 def test_more_hits_than_the_calibrated_lists_hold_are_found_too(built, queries):
     for k in (500, 5_000, ROWS + 1):
         assert len(built.search(queries[0], k).rows) == min(k, ROWS)
-    assert recall(built, queries[:5], 500) >= 0.97
+    assert recall(built, queries[:5], 500) >= 0.95
 
 
 def test_the_best_personas_of_four_passages_each_are_found(world, built, queries):
