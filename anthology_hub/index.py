@@ -127,19 +127,28 @@ class Index:
         self.facts = facts or self._known()
 
     @classmethod
-    def build(cls, vectors: NDArray[np.floating], *, recall: float = 0.98, seed: int = 0) -> Index:
+    def build(
+        cls,
+        vectors: NDArray[np.floating],
+        *,
+        recall: float = 0.98,
+        queries: NDArray[np.float32] | None = None,
+        seed: int = 0,
+    ) -> Index:
         """Index vectors by the way that suits their number.
 
         Up to `FLAT_ROWS` rows, search stays exact. Beyond, rows are put into lists, and a query reads as few of them as
-        find a share of `recall` of the ten best rows, measured on held-out rows against exact search; `facts` tell it.
+        find a share of `recall` of the ten best rows, measured against exact search; `facts` tell it.
 
         Args:
             vectors: As for `Index`.
             recall: Above 0, up to 1.
+            queries: Unit vectors of what will be asked, some hundred; rows that the lists were not trained on, if not
+                given. Phrases that people type lie farther from all passages than passages do, and need more lists.
             seed: Of the rows that centroids are trained on and recall is measured by.
 
         Raises:
-            OptionError: If the recall is not above 0 and up to 1.
+            OptionError: If the recall is not above 0 and up to 1, or queries do not fit.
             DataError: If vectors are not unit vectors.
         """
         if not 0 < recall <= 1:
@@ -147,7 +156,7 @@ class Index:
         index = cls(vectors)
         if len(index) > FLAT_ROWS:
             index._lists = index._filled(seed)
-            index.facts = index._calibrated(recall, seed)
+            index.facts = index._calibrated(recall, *index._asked(queries, seed))
             index._lists.ivf.nprobe = index.facts.nprobe
         return index
 
@@ -311,13 +320,19 @@ class Index:
         lists.add(self._vectors, first=0)
         return lists
 
-    def _calibrated(self, recall: float, seed: int) -> IndexFacts:
-        """Find the fewest lists to read; each measured query is a row that may not find itself."""
-        assert self._lists is not None
+    def _asked(self, queries: NDArray[np.float32] | None, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Queries to measure recall by, and of each the row that it is and may not find, or -1."""
+        if queries is not None:
+            some = self._fitting(queries, CALIBRATED_K)[:: max(1, len(queries) // CALIBRATION_QUERIES)]
+            return some, np.full(len(some), -1)
         # A centroid is nearer to the rows that it was trained on than to what will be asked for.
         held_out = np.setdiff1d(np.arange(len(self)), self._training(seed), assume_unique=True)
         rows = held_out[:: len(held_out) // CALIBRATION_QUERIES]
-        queries = self._vectors[rows].astype(np.float32)
+        return self._vectors[rows].astype(np.float32), rows
+
+    def _calibrated(self, recall: float, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> IndexFacts:
+        """Find the fewest lists to read."""
+        assert self._lists is not None
         truth = [_others(hits, row) for hits, row in zip(exact(queries, self._vectors, 11), rows, strict=True)]
         needed = self._lists.ranks(queries, np.array(truth))
         nprobe = int(np.quantile(needed, recall, method="inverted_cdf")) + 1
