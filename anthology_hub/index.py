@@ -31,11 +31,18 @@ CALIBRATED_K = 10
 CALIBRATION_QUERIES = 300
 CANDIDATES = 2
 """Rows proposed by code for each hit; more find nothing more."""
-MASS = 10
-"""Under a filter, lists are read until they hold this many times the root of all rows."""
+ROWS_PER_HIT = 10
+"""Rows, at least, in the lists that are read for each hit."""
+MASS = 3
+"""Under a filter, lists are read until they hold this many times as many rows that pass as are read without one: those
+that pass may lie anywhere."""
+LEAST_MASS = 10
+"""And until they hold this many times the root of all rows, where a search without a filter is easy."""
+CODES = 4
+"""Codes passed over in the time of one inner product with a vector."""
 OPENING_ROWS = 256
 """Rows that are looked at when an index is opened; all of them would be a pass over gigabytes."""
-QUERY_BLOCK = 256
+QUERY_BLOCK = 512
 """Queries answered together."""
 
 
@@ -120,19 +127,28 @@ class Index:
         self.facts = facts or self._known()
 
     @classmethod
-    def build(cls, vectors: NDArray[np.floating], *, recall: float = 0.98, seed: int = 0) -> Index:
+    def build(
+        cls,
+        vectors: NDArray[np.floating],
+        *,
+        recall: float = 0.98,
+        queries: NDArray[np.float32] | None = None,
+        seed: int = 0,
+    ) -> Index:
         """Index vectors by the way that suits their number.
 
         Up to `FLAT_ROWS` rows, search stays exact. Beyond, rows are put into lists, and a query reads as few of them as
-        find a share of `recall` of the ten best rows, measured on held-out rows against exact search; `facts` tell it.
+        find a share of `recall` of the ten best rows, measured against exact search; `facts` tell it.
 
         Args:
             vectors: As for `Index`.
             recall: Above 0, up to 1.
+            queries: Unit vectors of what will be asked, some hundred; rows that the lists were not trained on, if not
+                given. Phrases that people type lie farther from all passages than passages do, and need more lists.
             seed: Of the rows that centroids are trained on and recall is measured by.
 
         Raises:
-            OptionError: If the recall is not above 0 and up to 1.
+            OptionError: If the recall is not above 0 and up to 1, or queries do not fit.
             DataError: If vectors are not unit vectors.
         """
         if not 0 < recall <= 1:
@@ -140,7 +156,7 @@ class Index:
         index = cls(vectors)
         if len(index) > FLAT_ROWS:
             index._lists = index._filled(seed)
-            index.facts = index._calibrated(recall, seed)
+            index.facts = index._calibrated(recall, *index._asked(queries, seed))
             index._lists.ivf.nprobe = index.facts.nprobe
         return index
 
@@ -224,25 +240,35 @@ class Index:
         """At least the k best rows of each query, as far as they are there and found, best first."""
         most = len(self) if allowed is None else len(allowed.rows)
         with one_thread() if len(queries) == 1 else nullcontext():
-            if self._lists is None or most <= self._mass(k):
-                rows = None if allowed is None else allowed.rows
-                return exact(queries, self._vectors, min(k, most), among=rows)
+            if self._lists is None or CODES * most**2 <= self._mass(k) * len(self):
+                return self._exact(queries, k, allowed)
             lists = self._lists_to_read(self._lists, queries, k, allowed)
             bits = None if allowed is None else allowed.bits
             rows = self._lists.candidates(queries, lists, CANDIDATES * k, bits=bits)
-            return ranked(queries, self._vectors, rows)
+            found = ranked(queries, self._vectors, rows)
+            return found if min(map(len, found)) >= min(k, most) else self._exact(queries, k, allowed)
+
+    def _exact(self, queries: NDArray[np.float32], k: int, allowed: _Filter | None) -> list[Hits]:
+        rows = None if allowed is None else allowed.rows
+        return exact(queries, self._vectors, k, among=rows)
 
     def _lists_to_read(
         self, lists: Inverted, queries: NDArray[np.float32], k: int, allowed: _Filter | None
     ) -> NDArray[np.int64]:
-        if allowed is None and self._mass(k) == self._mass(CALIBRATED_K):
-            return lists.nearest(queries, self.facts.nprobe)
-        counts = lists.sizes if allowed is None else allowed.counts
-        return padded([lists.covering(query, counts, self._mass(k)) for query in queries])
+        if allowed is None:
+            return lists.nearest(queries, ceil(self._reach(k)))
+        return padded([lists.covering(query, allowed.counts, self._mass(k)) for query in queries])
+
+    def _reach(self, k: int) -> float:
+        """Lists to read for k hits."""
+        # The neighbourhood of k hits grows about with the root of k.
+        wide = self.facts.nprobe * sqrt(max(1, k / CALIBRATED_K))
+        return max(wide, ROWS_PER_HIT * k * self.facts.lists / len(self))
 
     def _mass(self, k: int) -> int:
-        """Rows that may be returned, at least, in the lists that are read for k hits; no lists are read for fewer."""
-        return ceil(MASS * sqrt(len(self) * max(1, k / CALIBRATED_K)))
+        """Rows that may be returned, at least, in the lists that are read for k hits."""
+        least = LEAST_MASS * sqrt(len(self) * max(1, k / CALIBRATED_K))
+        return ceil(max(least, MASS * self._reach(k) * len(self) / self.facts.lists))
 
     def _filter(self, among: NDArray[np.bool_] | None) -> _Filter | None:
         """What a search needs to know of a filter; of the last one it is remembered."""
@@ -284,18 +310,29 @@ class Index:
         kept = flat.reconstruct_batch(sample)
         return np.array_equal(kept, self._vectors[sample].astype(np.float32, copy=False))
 
+    def _training(self, seed: int) -> NDArray[np.int64]:
+        return self._sample(lists_for(len(self)) * LIST_POINTS, seed)
+
     def _filled(self, seed: int) -> Inverted:
         n = lists_for(len(self))
-        sample = self._vectors[self._sample(n * LIST_POINTS, seed)].astype(np.float32, copy=False)
+        sample = self._vectors[self._training(seed)].astype(np.float32, copy=False)
         lists = Inverted.trained(sample, lists=n, seed=seed, graph=len(self) > HNSW_ROWS)
         lists.add(self._vectors, first=0)
         return lists
 
-    def _calibrated(self, recall: float, seed: int) -> IndexFacts:
-        """Find the fewest lists to read; each measured query is a row that may not find itself."""
+    def _asked(self, queries: NDArray[np.float32] | None, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Queries to measure recall by, and of each the row that it is and may not find, or -1."""
+        if queries is not None:
+            some = self._fitting(queries, CALIBRATED_K)[:: max(1, len(queries) // CALIBRATION_QUERIES)]
+            return some, np.full(len(some), -1)
+        # A centroid is nearer to the rows that it was trained on than to what will be asked for.
+        held_out = np.setdiff1d(np.arange(len(self)), self._training(seed), assume_unique=True)
+        rows = held_out[:: len(held_out) // CALIBRATION_QUERIES]
+        return self._vectors[rows].astype(np.float32), rows
+
+    def _calibrated(self, recall: float, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> IndexFacts:
+        """Find the fewest lists to read."""
         assert self._lists is not None
-        rows = self._sample(CALIBRATION_QUERIES, derive_seed(seed, "queries"))
-        queries = self._vectors[rows].astype(np.float32)
         truth = [_others(hits, row) for hits, row in zip(exact(queries, self._vectors, 11), rows, strict=True)]
         needed = self._lists.ranks(queries, np.array(truth))
         nprobe = int(np.quantile(needed, recall, method="inverted_cdf")) + 1

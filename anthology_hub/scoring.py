@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 2**16
 """Rows of vectors converted or gathered at once: 100 MB at 384 dimensions."""
-BLOCK_SCORES = 2**24
-"""Scores held at once, 64 MB."""
+BLOCK_SCORES = 2**22
+"""Scores of a block of queries: they stay in the cache until the best are picked."""
+BLOCK_QUERIES = 32
+"""Fewer make a product slow, however many rows there are."""
+STRIPES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +137,8 @@ def ranked(queries: NDArray[np.float32], vectors: NDArray[np.floating], rows: ND
 
 
 def _in_order(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
-    order = np.argsort(-scores, kind="stable")
     # Fillers score minus infinity, so they are at the end.
-    order = order[: len(rows) - int(rows.searchsorted(0))]
+    order = (-scores).argsort(kind="stable")[: len(rows) - int(rows.searchsorted(0))]
     return Hits(rows=rows[order], scores=scores[order])
 
 
@@ -157,12 +159,14 @@ def exact(
     """
     if among is not None:
         return _exact_among(queries, vectors, k, among)
-    step = max(1, BLOCK_SCORES // max(1, len(vectors)))
+    step = max(BLOCK_QUERIES, BLOCK_SCORES // max(1, len(vectors)))
     found: list[Hits] = []
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
-        near = [_near_best(row, k, margin(queries.shape[1])) for row in proposed(part, vectors)]
-        found += ranked(part, vectors, padded(near))
+        scores, slack = proposed(part, vectors), margin(queries.shape[1])
+        alone = len(part) == 1
+        near = _near_best(scores[0], k, slack)[None] if alone else _near_best_of_each(scores, k, slack)
+        found += ranked(part, vectors, near)
     return found
 
 
@@ -174,9 +178,9 @@ def _exact_among(
         return [Hits(rows=among[hits.rows], scores=hits.scores) for hits in exact(queries, block, k)]
     found = []
     for at in range(len(queries)):
-        scores = scores_of(queries[at : at + 1], vectors, among[None])[0]
-        near = _near_best(scores, k, 0)
-        found.append(_in_order(among[near], scores[near]))
+        scores = scores_of(queries[at : at + 1], vectors, among[None])
+        near = _near_best(scores[0], k, 0)
+        found.append(_in_order(among[near], scores[0, near]))
     return found
 
 
@@ -192,5 +196,20 @@ def _near_best(scores: NDArray[np.float32], k: int, slack: float) -> NDArray[np.
     """Places that may be among the k best, given that scores are only near the truth; ascending."""
     if k >= len(scores):
         return np.arange(len(scores))
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= last - slack)
+    return np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k] - slack)
+
+
+def _near_best_of_each(scores: NDArray[np.float32], k: int, slack: float) -> NDArray[np.int64]:
+    """The same, and a few more, for every line; filled up with -1."""
+    lines, n = scores.shape
+    stripe = n // STRIPES
+    if k > stripe:
+        return padded([_near_best(line, k, slack) for line in scores])
+    # No k-th best of the maxima of stripes is better than the k-th best of all, and it is found in a fraction of time.
+    most = scores[:, : stripe * STRIPES].reshape(lines, STRIPES, stripe).max(axis=1)
+    bar = np.partition(most, stripe - k, axis=1)[:, stripe - k] - np.float32(slack)
+    line, place = np.divmod(np.flatnonzero(scores >= bar[:, None]), n)
+    counts = np.bincount(line, minlength=lines)
+    table = np.full((lines, counts.max()), -1, dtype=np.int64)
+    table[line, np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)] = place
+    return table
