@@ -33,7 +33,7 @@ CANDIDATES = 2
 """Rows proposed by code for each hit; more find nothing more."""
 ROWS_PER_HIT = 10
 """Rows, at least, in the lists that are read for each hit."""
-MASS = 3
+MASS = 4
 """Under a filter, lists are read until they hold this many times as many rows that pass as are read without one: those
 that pass may lie anywhere."""
 LEAST_MASS = 10
