@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 BLOCK = 16
-"""Rows of personas that share a bound."""
+"""Rows of personas that share a bound; more where there are so many that the bounds would fill the memory."""
+_BLOCKS = 2**14
+"""Blocks from which on they grow."""
 _SHARE = 2
 """A group of traits has at most one in so many combinations as there are profiles."""
 _WIDE = 128
@@ -77,7 +79,7 @@ class PairWeights:
     profiles: NDArray[np.intp]
     """Line of each trait's factors that holds the profile's level, shape (profiles, traits)."""
     factors: tuple[NDArray[np.float64], ...]
-    """Of each trait, shape (lines, blocks, BLOCK); zero behind the last row."""
+    """Of each trait, shape (lines, blocks, rows of a block); zero behind the last row."""
 
     @classmethod
     def of(
@@ -106,7 +108,7 @@ class PairWeights:
                 _Column(table, used, floor[name], exponent=(importance or {}).get(name, 1.0), impossible=impossible)
             )
         leaders, row_of = _merged(columns)
-        factors = tuple(_blocked(column.of(leaders)) for column in columns)
+        factors = tuple(_blocked(column, leaders) for column in columns)
         return cls(profile_of=profile_of.ravel(), row_of=row_of, profiles=profiles, factors=factors)
 
     @cached_property
@@ -140,7 +142,7 @@ class PairWeights:
         """Return the weights of pairs of a profile and a row, shape (pairs,)."""
         weights = np.ones(len(rows))
         for trait, factor in enumerate(self.factors):
-            weights *= factor[self.profiles[profiles, trait], rows // BLOCK, rows % BLOCK]
+            weights *= factor[self.profiles[profiles, trait], *np.divmod(rows, factor.shape[2])]
         return weights
 
     def row(self, profile: int) -> NDArray[np.float64]:
@@ -179,7 +181,7 @@ class PairWeights:
     def values(
         self, profiles: NDArray[np.intp], blocks: NDArray[np.intp], prices: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """Return weights less prices of pairs of a profile and a block, shape (pairs, BLOCK)."""
+        """Return weights less prices of pairs of a profile and a block, shape (pairs, rows)."""
         lines = self.profiles[profiles]
         values: NDArray[np.float64] = self.factors[0][lines[:, 0], blocks]
         for at, factor in enumerate(self.factors[1:], 1):
@@ -222,7 +224,7 @@ class _Search:
     weights: PairWeights
     profiles: NDArray[np.intp]
     prices: NDArray[np.float64]
-    """Shape (blocks, BLOCK)."""
+    """Shape (blocks, rows of a block)."""
     k: NDArray[np.intp]
     """Rows wanted, shape (profiles,)."""
     above: NDArray[np.float64]
@@ -250,13 +252,13 @@ class _Search:
 
     def _computed(self, pairs: tuple[NDArray[np.intp], NDArray[np.intp]], least: NDArray[np.float64]) -> Found:
         """What reaches the limit; pairs are of a position among the profiles and a block."""
-        parts = []
-        for start in range(0, len(pairs[0]), _CELLS // BLOCK):
-            at, block = (column[start : start + _CELLS // BLOCK] for column in pairs)
+        parts, rows = [], self.prices.shape[1]
+        for start in range(0, len(pairs[0]), _CELLS // rows):
+            at, block = (column[start : start + _CELLS // rows] for column in pairs)
             values = self.weights.values(self.profiles[at], block, self.prices)
             good = np.flatnonzero((values >= least[at, None]) & (values > self.above[at, None]))
-            i = good // BLOCK
-            parts.append(Found(at[i], block[i] * BLOCK + good % BLOCK, values.ravel()[good]))
+            i, inside = np.divmod(good, rows)
+            parts.append(Found(at[i], block[i] * rows + inside, values.ravel()[good]))
         return Found.joined(parts)
 
 
@@ -418,11 +420,13 @@ def _parts(n: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise([*range(0, n, 2**14), n])]
 
 
-def _blocked(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows, lines = factors.shape
-    blocked = np.zeros((lines, -(-rows // BLOCK) * BLOCK))
-    blocked[:, :rows] = factors.T
-    return blocked.reshape(lines, -1, BLOCK)
+def _blocked(column: _Column, personas: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Factors of one persona of each row, shape (lines, blocks, rows of a block)."""
+    size = BLOCK * max(1, len(personas) // (BLOCK * _BLOCKS))
+    blocked = np.zeros((len(column.used), -(-len(personas) // size) * size))
+    for part in _parts(len(personas)):
+        blocked[:, part] = column.of(personas[part]).T
+    return blocked.reshape(len(blocked), -1, size)
 
 
 def _less(values: NDArray[np.float64]) -> NDArray[np.float64]:

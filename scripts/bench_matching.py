@@ -305,7 +305,7 @@ def child(method: str, respondents: int, personas: int) -> None:
 def peak() -> float:
     """Return the greatest resident size so far in MB; `getrusage` would tell that of the parent, if it was greater."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1000
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 def growth(method: str, respondents: int, personas: tuple[int, ...]) -> list[str]:
