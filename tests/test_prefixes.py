@@ -215,6 +215,13 @@ def test_the_cache_stays_in_its_budget_over_many_personas(llama):
     assert cache.tokens.ratio < 1.01
 
 
+def test_personas_who_are_done_do_not_pile_up_though_the_budget_would_hold_them(llama):
+    cache = PrefixCache(llama, budget=10**9)
+    for persona in range(12):
+        cache.advance([tokens(150, persona) + tokens(20, (persona, at)) for at in range(5)])
+    assert held(cache) < 3 * 1.5 * (150 + 5 * 20)
+
+
 def test_more_prompts_than_fit_are_asked_in_portions(llama):
     cache = PrefixCache(llama, budget=400)
     rows = [tokens(100, at) for at in range(9)]

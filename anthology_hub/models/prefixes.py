@@ -33,6 +33,8 @@ SIBLINGS_GPU = 32
 """Prompts with the same beginning that a GPU attends to in one call; on a CPU one at a time saves copies."""
 MEMORY = 0.25
 """Share of the memory, on a GPU of what is free, that keys and values may take."""
+IDLE = 2
+"""Most that is kept, by what the largest call needed: who rests while others are asked again is not forgotten."""
 REMEMBERED = 4096
 """Prompts by which tokens asked before are told from new ones when they are counted."""
 
@@ -97,7 +99,7 @@ class PrefixCache:
         self._pack = pack or (PACK_GPU if on_gpu else PACK_CPU)
         self._siblings = siblings or (SIBLINGS_GPU if on_gpu else 1)
         self._rows: list[Row] = []
-        self._current = set[Row]()
+        self._current, self._largest = set[Row](), 0
         self._index = _Index([])
         self._seen = _Seen()
         self._asked = self._unique = self._computed = 0
@@ -228,12 +230,13 @@ class PrefixCache:
         return parts
 
     def _keep(self, rows: list[Row]) -> None:
-        """Remember these rows and all of this call, and of the others the latest that fit."""
+        """Remember these rows and all of this call, and of the others the latest for which there is room."""
         self._current.update(rows)
-        kept, room = dict[Row, None](), 0
+        self._largest = max(self._largest, sum(row.room for row in self._current))
+        most, room, kept = min(self.budget, IDLE * self._largest), 0, dict[Row, None]()
         for row in dict.fromkeys([*rows, *self._rows]):
             room += row.room
-            if room <= self.budget or row in self._current:
+            if room <= most or row in self._current:
                 kept[row] = None
         self._rows = [row for row in kept if row.base is None or row.base in kept]
         self._index = _Index(self._rows)
