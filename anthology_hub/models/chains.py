@@ -74,9 +74,9 @@ def lock_step(model: LanguageModel, chains: Iterable[Chain[T]], sampling: Sampli
         >>> from anthology_hub import open_model
         >>> def tea():
         ...     (choice,) = yield (Ask(prompt=Prompt(context="", turns=(), question="Tea?"), options=("A", "B")),)
-        ...     yield choice.probs
+        ...     yield choice.mass
         >>> list(lock_step(open_model("scripted:first"), [tea(), tea()], Sampling()))
-        [[(1.0, 0.0), (1.0, 0.0)]]
+        [[1.0, 1.0]]
     """
     results: list[T] = []
     going = [(chain, asks) for chain in chains if (asks := advance(chain, None, results)) is not None]

@@ -440,9 +440,9 @@ def read_choice(
         bracket: Whether the answer may open a bracket, because the prompt could not.
 
     Example:
-        >>> choice = read_choice([("A", -1.0), (" A", -1.0), ("B", -1.0), ("I", -3.0)], ["A", "B"])
+        >>> choice = read_choice([("A", -1.5), (" A", -1.5), ("B", -1.5), ("I", -3.0)], ["A", "B"])
         >>> [round(p, 3) for p in choice.probs], round(choice.mass, 3), round(choice.unseen, 3)
-        ([0.667, 0.333], 1.0, 0.0)
+        ([0.667, 0.333], 0.669, 0.281)
     """
     # Servers that list a sampled token beside the most probable ones round a little past 1.
     unseen = max(0.0, 1.0 - sum(math.exp(value) for _, value in listed))
