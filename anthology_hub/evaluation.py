@@ -21,11 +21,22 @@ from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.margins import Margins
 from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained, or_none
 from anthology_hub.rows import one_thread
-from anthology_hub.schema import ANSWERED, MISSING, Answers, Metric, Respondents, Result, Subgroup, Survey, digest
+from anthology_hub.schema import (
+    ANSWERED,
+    MISSING,
+    Answers,
+    Metric,
+    Respondents,
+    Result,
+    Scale,
+    Subgroup,
+    Survey,
+    digest,
+)
 from anthology_hub.sides import MOST_DRAWS, Figures, Items, Shares, Side, human_side, margins_side, simulated_side
 from anthology_hub.standins import Standing, StandIns
 from anthology_hub.weighting import effective_size
-from anthology_hub.yardsticks import demographic_cells, polychoric_floors, yardsticks
+from anthology_hub.yardsticks import Yardsticks, demographic_cells, polychoric_floors, yardsticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,9 +154,9 @@ def evaluate(
             "the options are coded in the same direction on both sides."
         )
     subgroups = tuple(_subgroups(answers, humans, contest)) if options.by else ()
-    return _result(
-        answers, humans, options, found, _items(answers, us, them, theirs), tuple(notes), subgroups, previous
-    )
+    items_found, scales = _items(answers, contest), tuple(contest.scales(answers.survey))
+    result = _result(answers, humans, options, found, items_found, tuple(notes), subgroups, previous)
+    return replace(result, scales=scales)
 
 
 def human_figures(humans: Respondents, survey: Survey) -> Figures:
@@ -184,12 +195,36 @@ class _Contest:
     notes: list[str] = field(default_factory=list)
 
     @cached_property
-    def drawn(self) -> dict[str, NDArray[np.float64]]:
-        """Every figure that needs no pairs on each bootstrap draw."""
+    def sides(self) -> tuple[Figures, Figures]:
+        """What both sides say on each bootstrap draw."""
         ours, theirs = self.ours.figures(self.us, pairs=self.looked_at), self.theirs.whole
         if isinstance(self.theirs, Side):
             theirs = self.theirs.figures(self.them, pairs=self.looked_at)
+        return ours, theirs
+
+    @cached_property
+    def drawn(self) -> dict[str, NDArray[np.float64]]:
+        """Every figure that needs no pairs on each bootstrap draw."""
+        ours, theirs = self.sides
         return ours.against(theirs, self.ours.items)
+
+    @cached_property
+    def held(self) -> Yardsticks:
+        """Floors and baselines."""
+        return yardsticks(
+            self.theirs,
+            self.ours.items,
+            len(self.ours),
+            splits=self.options.splits,
+            seed=self.options.seed,
+            cells=self.cells,
+            previous=self.previous,
+        )
+
+    @cached_property
+    def blind(self) -> bool:
+        """Whether there is no chance to tell."""
+        return any(untold(self.ours, self.theirs, self.options.resample))
 
     def among(self, roles: NDArray[np.int64], people: NDArray[np.int64]) -> _Contest:
         """Return the contest of some roles and people, on the same draws: so they are a part of the same samples."""
@@ -208,18 +243,9 @@ class _Contest:
         options, items = self.options, self.ours.items
         values = _singles(self.ours.whole.against(self.theirs.whole, items))
         own = _singles(self.theirs.whole.against(self.theirs.whole, items))
-        held = yardsticks(
-            self.theirs,
-            items,
-            len(self.ours),
-            splits=options.splits,
-            seed=options.seed,
-            cells=self.cells,
-            previous=self.previous,
-        )
+        held = self.held
         self.notes.extend(held.notes)
         others = self._standing() | self._polychoric()
-        blind = any(untold(self.ours, self.theirs, options.resample))
         found = []
         for name, measure in MEASURES.items():
             if name not in others and name not in values:
@@ -233,8 +259,34 @@ class _Contest:
                 floors=(held.floor[name], held.floor_equal_n[name]),
                 baselines={guess: figures.get(name, np.nan) for guess, figures in held.baselines.items()},
             )
-            found.append(_metric(name, replace(one, draws=one.draws[:0]) if blind else one, options, whys))
+            found.append(_metric(name, replace(one, draws=one.draws[:0]) if self.blind else one, options, whys))
         return tuple(found)
+
+    def scales(self, survey: Survey) -> Iterator[Scale]:
+        """Return the consistency of each scale that the survey names; nothing where only shares are known."""
+        if not isinstance(self.theirs, Side):
+            return
+        us, them, drawn = self.ours.whole, self.theirs.whole, self.sides[0]
+        why = "Undefined: the scale has too few items, or too few answers to two of them, or answers that do not vary."
+        for at, (name, items) in enumerate(zip(self.ours.items.names, self.ours.items.scales, strict=False)):
+            found = {
+                "alpha": (us.alphas, them.alphas, drawn.alphas),
+                "omega": (us.omegas, them.omegas, drawn.omegas),
+            }
+            standing = {
+                measure: Standing(
+                    value=float(ours[0, at]),
+                    human=float(theirs[0, at]),
+                    draws=draws[:0, at] if self.blind else draws[:, at],
+                    why=why if np.isnan(ours[0, at] + theirs[0, at]) else "",
+                )
+                for measure, (ours, theirs, draws) in found.items()
+            }
+            yield Scale(
+                name=name,
+                questions=tuple(survey.keys[item] for item in items),
+                metrics=tuple(_metric(measure, one, self.options, {}) for measure, one in standing.items()),
+            )
 
     def _standing(self) -> dict[str, Standing]:
         if self.pairs is None:
@@ -535,21 +587,27 @@ def _distance(found: Subgroup, draws: NDArray[np.float64], level: float) -> resa
     return resampling.Estimate(value=value if math.isnan(true) else true, low=low, high=high)
 
 
-def _items(answers: Answers, us: Figures, them: Figures, theirs: Side | Shares) -> tuple[dict[str, Any], ...]:
+def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
+    us, them = contest.ours.whole, contest.theirs.whole
     steps, distance = metrics.wasserstein(us.shares, them.shares)[0], metrics.jensen_shannon(us.shares, them.shares)[0]
+    ours, theirs = contest.sides
+    drawn = metrics.wasserstein(ours.shares, theirs.shares)[: 0 if contest.blind else None]
     items = []
     for at, question in enumerate(answers.survey.questions):
         k = len(question.options)
+        low, high = resampling.distance_interval(steps[at], drawn[:, at], level=contest.options.level, most=k - 1)
+        found = {"wd": steps[at], "wd_normalised": steps[at] / (k - 1), "wd_low": low, "wd_high": high} | {
+            name: floors[at] for name, floors in contest.held.questions.items()
+        }
         items.append(
             {
                 "question": question.key,
                 "options": list(question.options),
                 "human": them.shares[0, at, :k].round(6).tolist(),
                 "simulated": us.shares[0, at, :k].round(6).tolist(),
-                "wd": float(steps[at]) if question.ordinal else None,
-                "wd_normalised": float(steps[at] / (k - 1)) if question.ordinal else None,
+                **{name: or_none(value) if question.ordinal else None for name, value in found.items()},
                 "jsd": float(distance[at]),
-                **_counted(theirs, at, k),
+                **_counted(contest.theirs, at, k),
                 "n_simulated": int((answers.statuses[:, at] == ANSWERED).sum()),
             }
         )

@@ -454,7 +454,8 @@ def _check(result: Result) -> None:
 
 
 def _check_metrics(result: Result) -> None:
-    for metric in (*result.metrics, *(metric for group in result.subgroups for metric in group.metrics)):
+    parts = (*result.subgroups, *result.scales)
+    for metric in (*result.metrics, *(metric for part in parts for metric in part.metrics)):
         least = MEASURES[metric.name].least if metric.name in MEASURES else 0.0
         for part in ("value", "low", "high", "floor", "floor_equal_n", "human", *BASELINES):
             _check_number(getattr(metric, part), f"{metric.name}.{part}", least=least)

@@ -723,6 +723,24 @@ class Subgroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How consistent the answers to the questions of one scale are."""
+
+    name: str
+    questions: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    """`alpha` and `omega`, each with interval and the humans' own."""
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by name.
+
+        Raises:
+            UnknownNameError: If the scale has no such metric.
+        """
+        return _named(self.metrics, name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """An evaluated run; immutable once written."""
 
@@ -745,12 +763,14 @@ class Result:
     option_mass: float | None
     """Mean probability mass on the option letters; None in text mode."""
     items: tuple[Mapping[str, Any], ...]
-    """Per question: human and simulated shares, WD, n."""
+    """Per question: human and simulated shares, n, and WD with interval and floors (older results lack these)."""
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     n_effective: float | None = None
     """Kish's effective number of the humans, (sum w)^2 / sum w^2; None where it is not known."""
     subgroups: tuple[Subgroup, ...] = ()
+    scales: tuple[Scale, ...] = ()
+    """Of the scales that the survey names; older results have none."""
 
     def metric(self, name: str) -> Metric:
         """Return a metric by name.
@@ -780,6 +800,17 @@ class Result:
         given["subgroups"] = tuple(
             _build(Subgroup, {**one, "metrics": tuple(_build(Metric, metric) for metric in _objects(one, "metrics"))})
             for one in (_objects(given, "subgroups") if "subgroups" in given else ())
+        )
+        given["scales"] = tuple(
+            _build(
+                Scale,
+                {
+                    **one,
+                    "questions": tuple(_need(one, "questions")),
+                    "metrics": tuple(_build(Metric, metric) for metric in _objects(one, "metrics")),
+                },
+            )
+            for one in (_objects(given, "scales") if "scales" in given else ())
         )
         parts: dict[str, Any] = {name: tuple(given[name]) for name in ("questions", "items", "notes") if name in given}
         return _build(cls, {**given, **parts, "metrics": metrics})

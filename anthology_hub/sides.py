@@ -41,20 +41,24 @@ class Items:
     """Whether it counts reversed in its scale, shape (q,)."""
     scales: tuple[tuple[int, ...], ...]
     """Positions of the items of each scale; all ordered items, where the survey names none."""
+    names: tuple[str, ...]
+    """Of the scales; empty where the survey names none."""
 
     @classmethod
     def of(cls, survey: Survey, *, paper: bool = False) -> Items:
         """Return those of a survey. The paper takes all items of a wave as one scale, without reverse keys."""
         column = {key: at for at, key in enumerate(survey.keys)}
         ordered = {question.key for question in survey.questions if question.ordinal}
-        named = () if paper else survey.scales.values()
-        scales = [tuple(column[key] for key in keys if key in ordered) for keys in named]
+        named = {} if paper else survey.scales
+        scales = {name: tuple(column[key] for key in keys if key in ordered) for name, keys in named.items()}
+        scales = {name: scale for name, scale in scales.items() if scale}
         everything = tuple(column[key] for key in survey.keys if key in ordered)
         return cls(
             n_options=np.array([len(question.options) for question in survey.questions]),
             ordered=np.array([question.ordinal for question in survey.questions]),
             keyed=np.array([question.reverse and not paper for question in survey.questions]),
-            scales=tuple(scale for scale in scales or [everything] if scale),
+            scales=tuple(scales.values()) or ((everything,) if everything else ()),
+            names=tuple(scales),
         )
 
     @property
@@ -67,25 +71,24 @@ class Items:
         kept = correlation[:, self.ordered][:, :, self.ordered]
         return kept if kept.shape[-1] > 1 else np.full((len(correlation), 1, 1), np.nan)
 
-    def alpha(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return Cronbach's alpha of keyed covariances, the mean over the scales, shape (rows,)."""
-        return self._over_scales(metrics.cronbach_alpha, covariance)
+    def alphas(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return Cronbach's alpha of each scale from keyed covariances, shape (rows, scales)."""
+        return self._by_scale(metrics.cronbach_alpha, covariance)
 
-    def omega(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return McDonald's omega of keyed covariances, the mean over the scales, shape (rows,)."""
-        return self._over_scales(metrics.mcdonald_omega, covariance)
+    def omegas(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return McDonald's omega of each scale from keyed covariances, shape (rows, scales)."""
+        return self._by_scale(metrics.mcdonald_omega, covariance)
 
-    def _over_scales(
+    def _by_scale(
         self, measure: Callable[[NDArray[np.float64]], NDArray[np.float64]], covariance: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        if not self.scales:
-            return np.full(len(covariance), np.nan)
-        total = np.zeros(len(covariance))
+        found = np.empty((len(covariance), len(self.scales)))
         # Scales of one length are measured together: it takes as long as one of them.
         for length in set(map(len, self.scales)):
-            items = np.array([scale for scale in self.scales if len(scale) == length])
-            total += measure(covariance[:, items[:, :, None], items[:, None, :]]).sum(axis=1)
-        return total / len(self.scales)
+            at = [place for place, scale in enumerate(self.scales) if len(scale) == length]
+            items = np.array([self.scales[place] for place in at])
+            found[:, at] = measure(covariance[:, items[:, :, None], items[:, None, :]])
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +101,27 @@ class Figures:
     """Pearson's of the first rows, shape (rows, q, q)."""
     ranks: NDArray[np.float64]
     """Spearman's of the first rows, shape (rows, q, q)."""
-    alpha: NDArray[np.float64]
-    """Mean over the scales, of the first rows, shape (rows,)."""
-    omega: NDArray[np.float64]
-    """Mean over the scales, of the first rows, shape (rows,)."""
+    alphas: NDArray[np.float64]
+    """Of each scale, of the first rows, shape (rows, scales)."""
+    omegas: NDArray[np.float64]
+    """Of each scale, of the first rows, shape (rows, scales)."""
 
     @classmethod
     def guess(cls, shares: NDArray[np.float64], *, constant: bool = False) -> Figures:
         """Return the figures of who draws each answer by itself; of `constant` ones nothing goes together."""
-        q, none = len(shares), np.full(1, np.nan if constant else 0.0)
+        q, none = len(shares), np.full((1, 1), np.nan if constant else 0.0)
         apart = np.full((1, q, q), np.nan) if constant else np.eye(q)[None]
-        return cls(shares=shares[None], correlation=apart, ranks=apart, alpha=none, omega=none)
+        return cls(shares=shares[None], correlation=apart, ranks=apart, alphas=none, omegas=none)
+
+    @property
+    def alpha(self) -> NDArray[np.float64]:
+        """Mean over the scales, shape (rows,)."""
+        return _mean(self.alphas)
+
+    @property
+    def omega(self) -> NDArray[np.float64]:
+        """Mean over the scales, shape (rows,)."""
+        return _mean(self.omegas)
 
     @property
     def variance(self) -> NDArray[np.float64]:
@@ -142,7 +155,7 @@ class Figures:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the questions, shape (rows,); NaN if there is none, or one is undefined."""
+    """Mean over the columns, shape (rows,); NaN if there is none, or one is undefined."""
     return np.asarray(values.mean(axis=1)) if values.shape[1] else np.full(len(values), np.nan)
 
 
@@ -249,8 +262,8 @@ class Side:
             shares=shares,
             correlation=moments.correlation,
             ranks=ranks,
-            alpha=self.items.alpha(covariance),
-            omega=self.items.omega(covariance[: len(ranks)]),
+            alphas=self.items.alphas(covariance),
+            omegas=self.items.omegas(covariance[: len(ranks)]),
         )
 
 

@@ -42,6 +42,8 @@ class Yardsticks:
     """Mean over random samples of people like the humans, as large as the cast, against samples as large as theirs."""
     baselines: Mapping[str, Mapping[str, float]]
     """Baseline -> figure -> value."""
+    questions: Mapping[str, NDArray[np.float64]]
+    """Floors of the Wasserstein distance in option steps, `wd_floor` and `wd_floor_equal_n`, of each question."""
     notes: tuple[str, ...] = ()
 
 
@@ -73,7 +75,8 @@ def yardsticks(
     people, nothing = len(theirs), dict.fromkeys(MEASURES, float("nan"))
     if isinstance(theirs, Shares) or people < LEAST_PEOPLE:
         why = f"{people or 'No'} humans are too few for a split-half floor."
-        return Yardsticks(floor=nothing, floor_equal_n=nothing, baselines=baselines, notes=(why,))
+        unknown = dict.fromkeys(("wd_floor", "wd_floor_equal_n"), np.full(len(items.n_options), np.nan))
+        return Yardsticks(floor=nothing, floor_equal_n=nothing, baselines=baselines, questions=unknown, notes=(why,))
     masks = resampling.half_splits(people, splits, seed=seed)
     first, second = theirs.halves(masks)
     # Of an uneven measure, and of one that is no distance, both directions are as good.
@@ -82,10 +85,26 @@ def yardsticks(
     floor, notes = nothing | resampling.means(halves), list(_lost(halves, "random halves of the humans"))
     if cells is not None:
         baselines["cells"] = resampling.means(_from_cells(theirs, masks, cells).against(second, items))
-    drawn = _samples(theirs, n, splits, seed=seed).against(_samples(theirs, people, splits, seed=seed + 1), items)
+    mine, others = (_samples(theirs, size, splits, seed=seed + at) for at, size in enumerate((n, people)))
+    drawn = mine.against(others, items)
     notes += _lost(drawn, f"random samples of {n} humans")
     return Yardsticks(
-        floor=floor, floor_equal_n=nothing | resampling.means(drawn), baselines=baselines, notes=tuple(notes)
+        floor=floor,
+        floor_equal_n=nothing | resampling.means(drawn),
+        baselines=baselines,
+        questions={"wd_floor": _steps(first, second), "wd_floor_equal_n": _steps(mine, others)},
+        notes=tuple(notes),
+    )
+
+
+def _steps(one: Figures, other: Figures) -> NDArray[np.float64]:
+    """Mean distance of each question over the samples in which both sides answered it; NaN if there is none."""
+    steps = metrics.wasserstein(one.shares, other.shares)
+    known = ~np.isnan(steps)
+    return np.asarray(
+        np.divide(
+            np.nansum(steps, axis=0), known.sum(axis=0), out=np.full(steps.shape[1], np.nan), where=known.any(axis=0)
+        )
     )
 
 
@@ -98,10 +117,12 @@ def polychoric_floors(theirs: Side, n: int, *, splits: int, seed: int = 0) -> tu
     if people < LEAST_PEOPLE:
         return float("nan"), float("nan")
     masks = resampling.half_splits(people, count, seed=seed)
-    as_many = (resampling.samples(people, size, count, seed=seed + at) for at, size in enumerate((n, people)))
-    pairs = {"halves": (masks, ~masks), "samples": tuple(as_many)}
-    found = {name: metrics.frobenius(*(theirs.polychoric(rows) for rows in pair)) for name, pair in pairs.items()}
-    found = resampling.means(found)
+    mine, others = (resampling.samples(people, size, count, seed=seed + at) for at, size in enumerate((n, people)))
+    norms = {
+        "halves": metrics.frobenius(theirs.polychoric(masks), theirs.polychoric(~masks)),
+        "samples": metrics.frobenius(theirs.polychoric(mine), theirs.polychoric(others)),
+    }
+    found = resampling.means(norms)
     return found["halves"], found["samples"]
 
 
@@ -166,8 +187,8 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
         shares=shares,
         correlation=_as_correlation(covariance),
         ranks=_as_correlation(_between(known, mass, shares, np.nan_to_num(theirs.scores))),
-        alpha=theirs.items.alpha(covariance * sign * sign[:, None]),
-        omega=theirs.items.omega(covariance * sign * sign[:, None]),
+        alphas=theirs.items.alphas(covariance * sign * sign[:, None]),
+        omegas=theirs.items.omegas(covariance * sign * sign[:, None]),
     )
 
 

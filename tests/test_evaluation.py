@@ -238,6 +238,65 @@ def test_alpha_of_a_survey_with_scales_is_their_mean():
     assert human_figures(bfi, survey).alpha[0] == pytest.approx(np.mean(alone))
 
 
+def test_each_scale_has_its_own_alpha_and_omega_with_the_published_ones_of_the_humans():
+    survey, bfi = Survey.load("bfi"), Respondents.load("bfi")
+    result = evaluate(cast_of(bfi.sample(200), survey=survey), bfi, options=QUICK)
+    published = {"agreeableness": 0.70, "conscientiousness": 0.73, "extraversion": 0.76, "neuroticism": 0.81}
+    published |= {"openness": 0.60}
+    assert {one.name: round(one.metric("alpha").human, 2) for one in result.scales} == published
+    assert {one.name: one.questions for one in result.scales} == dict(survey.scales)
+    for name in ("alpha", "omega"):
+        each = [one.metric(name) for one in result.scales]
+        assert result.metric(name).value == pytest.approx(np.mean([metric.value for metric in each]))
+        assert result.metric(name).human == pytest.approx(np.mean([metric.human for metric in each]))
+        assert all(metric.low < metric.value < metric.high for metric in each)
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))).scales == result.scales
+
+
+def test_scales_that_are_not_named_or_not_known_are_left_out_and_undefined_ones_say_why():
+    humans = people(1, 60)
+    plain = replace(MINI, scales={})
+    for survey, who, options in (
+        (plain, humans, QUICK),
+        (MINI, humans, PAPER),
+        (MINI, group_of(humans, MINI), QUICK),
+    ):
+        answers = replace(cast_of(humans), survey=survey)
+        assert evaluate(answers, replace(humans, survey=None) if who is humans else who, options=options).scales == ()
+    two = replace(MINI, scales={"pair": MINI.keys[:2]})
+    (pair,) = evaluate(replace(cast_of(humans), survey=two), replace(humans, survey=None), options=QUICK).scales
+    omega = pair.metric("omega")
+    assert pair.metric("alpha").value is not None and (omega.value, omega.low) == (None, None)
+    assert omega.note.startswith("Undefined: the scale has too few items")
+
+
+def test_each_question_has_an_interval_and_floors_of_its_own():
+    humans, cast = people(1, 300, weighted=False), people(2, 100, missing=0.2, weighted=False)
+    options = EvaluateOptions(bootstraps=100, splits=30)
+    result = evaluate(replay(cast, MINI), humans, options=options)
+    for item in result.items:
+        assert 0 <= item["wd_low"] <= item["wd"] < item["wd_high"] <= 5
+        assert 0 < item["wd_floor"] < 1 and 0 < item["wd_floor_equal_n"] < 1
+    for floor in ("floor", "floor_equal_n"):
+        each = [item[f"wd_{floor}"] for item in result.items]
+        assert np.mean(each) == pytest.approx(getattr(result.metric("wd"), floor))
+    alone = [evaluate(replay(cast, MINI.select([key])), humans, options=options).metric("wd") for key in MINI.keys[:2]]
+    for metric, item in zip(alone, result.items, strict=False):
+        assert (metric.low, metric.high) == pytest.approx((item["wd_low"], item["wd_high"]))
+
+
+def test_questions_without_order_or_humans_without_halves_have_no_floor_and_single_roles_no_interval():
+    humans, nominal = (
+        people(1, 3),
+        replace(MINI, questions=(replace(MINI.questions[0], ordinal=False), *MINI.questions[1:])),
+    )
+    items = evaluate(replace(cast_of(people(2, 20)), survey=nominal), replace(humans, survey=None), options=QUICK).items
+    assert [items[0][name] for name in ("wd", "wd_low", "wd_high", "wd_floor", "wd_floor_equal_n")] == [None] * 5
+    assert items[1]["wd_floor"] is None and items[1]["wd_low"] is not None
+    (single, *_) = evaluate(cast_of(people(2, 1)), people(1, 40), options=QUICK).items
+    assert (single["wd_low"], single["wd_high"]) == (None, None) and single["wd_floor"] > 0
+
+
 @pytest.fixture(scope="module")
 def panel(gss_panel_file):
     humans = Respondents.from_gss(gss_panel_file, wave=2016)
@@ -990,6 +1049,8 @@ def test_polychoric_correlations_are_compared_when_asked_for():
     assert found.value == pytest.approx(np.linalg.norm(sides[0] - sides[1]))
     assert found.uniform == pytest.approx(np.linalg.norm(sides[0] - np.eye(5))) == pytest.approx(found.margins)
     assert found.low is None and found.value < found.uniform
-    # Halves are 150 against 150; the other floor is 200 against 300.
-    assert found.floor_equal_n / found.floor == pytest.approx(((1 / 200 + 1 / 300) / (2 / 150)) ** 0.5, rel=0.25)
+    side, masks = human_side(humans, MINI), half_splits(300, 5)
+    halves = zip(side.polychoric(masks), side.polychoric(~masks), strict=True)
+    assert found.floor == pytest.approx(np.mean([np.linalg.norm(one - other) for one, other in halves]))
+    assert 0 < found.floor_equal_n < found.uniform
     assert 0.5 < found.attained < 1.2

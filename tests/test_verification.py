@@ -214,6 +214,17 @@ def test_every_companion_of_a_figure_is_recomputed(pushed, gss, part):
     assert ("figure", f"metrics.wd.{part}") in found(pushed.forge(metrics=metrics).verified(gss))
 
 
+def test_figures_of_questions_and_scales_are_recomputed_where_they_were_published(pushed, gss):
+    added = ("wd_low", "wd_high", "wd_floor", "wd_floor_equal_n")
+    older = [{name: value for name, value in item.items() if name not in added} for item in pushed.result.items]
+    assert pushed.forge(items=tuple(older), scales=()).verified(gss).verdict == "verified"
+    key = pushed.result.items[0]["question"]
+    better = [{**older[0], "wd_high": 0.01}, *older[1:]]
+    assert found(pushed.forge(items=tuple(better)).verified(gss)) == {("figure", f"items.{key}.wd_high")}
+    made_up = Scale(name="spending", questions=(key,), metrics=(Metric(name="alpha", value=0.9, unit=""),))
+    assert ("figure", "scales.spending") in found(pushed.forge(scales=(made_up,)).verified(gss))
+
+
 def test_a_figure_in_the_every_eval_ever_part_alone_is_found(pushed, gss):
     def better(record):
         record["evaluation_results"][0]["score_details"]["score"] = 0.01
