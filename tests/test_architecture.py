@@ -83,12 +83,12 @@ LAYERS = (
         "cli_humans",
         "cli_surveys",
         "cli_making",
-        "cli_planning",
         "cli_annotating",
         "cli_interviewing",
         "cli_simulating",
         "cli_studies",
     ),
+    ("cli_planning",),
     ("cli",),
     ("__main__",),
 )
