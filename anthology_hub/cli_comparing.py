@@ -13,19 +13,21 @@ import click
 
 from anthology_hub import weights
 from anthology_hub.comparison import Comparison, compare
-from anthology_hub.console import Command, figure, json_option, load_humans, print_json
+from anthology_hub.console import Command, figure, json_option, load_humans, load_people, print_json
+from anthology_hub.diagnostics import Diagnosis, diagnose
 from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.evaluation import RESAMPLES, WEIGHTINGS, EvaluateOptions, evaluate
 from anthology_hub.hub import write_file
 from anthology_hub.humans import sources
 from anthology_hub.leaderboard import publish, read_board
-from anthology_hub.measures import MEASURES
+from anthology_hub.measures import DISTANCE, MEASURES
 from anthology_hub.quickstart import WARNING
 from anthology_hub.ranking import rank
 from anthology_hub.report import check_extras, write_report
 from anthology_hub.report_tables import (
     COMPANY,
     HEADLINES,
+    PAPER,
     csv_table,
     families,
     latex,
@@ -35,8 +37,21 @@ from anthology_hub.report_tables import (
     written,
 )
 from anthology_hub.resampling import ADJUSTMENTS, Pooled, pool_seeds
-from anthology_hub.schema import SMALLEST_CELL, Answers, Metric, Respondents, Result, Subgroup
-from anthology_hub.simulation import load_run
+from anthology_hub.runs import read_rows
+from anthology_hub.schema import (
+    MISSING,
+    SMALLEST_CELL,
+    Answers,
+    Matching,
+    Metric,
+    Persona,
+    Respondents,
+    Result,
+    Role,
+    Subgroup,
+)
+from anthology_hub.simulation import CAST_FILE, load_run
+from anthology_hub.standins import stood_for
 
 FILE = click.Path(path_type=Path)
 FORMATS = ("table", "markdown", "latex", "csv", "json")
@@ -52,6 +67,11 @@ HEADS = {
     "attained": "attained",
 }
 """Field of a metric -> its column in the terminal."""
+STARTER = "starter"
+"""The collection that is shipped, and so always there."""
+STARTER_NAME = "anthology-starter"
+UNCUT = 0.01
+"""Level of intervals from which standard errors are taken: so narrow that they are not cut at the end of a range."""
 Tables: dict[str, Callable[..., str]] = {"markdown": markdown, "latex": latex, "csv": csv_table}
 
 
@@ -91,6 +111,11 @@ def judging_options(command: Command) -> Command:
     type=FILE,
     help="Write a report page into this folder; with the subgroups of all traits, if --by is not given.",
 )
+@click.option(
+    "--collection",
+    help="The personas of the run, for the pictures of the matching in the report; the starter, if it is they.",
+)
+@click.option("--revision", help="Of the collection: a tag, branch or commit.")
 @click.option("--markdown", type=FILE, help="Write the table of the paper to this file.")
 @click.option("--latex", type=FILE, help="The same as a LaTeX table.")
 @click.option("--csv", type=FILE, help="Write every figure to this file.")
@@ -99,7 +124,7 @@ def judging_options(command: Command) -> Command:
 def evaluate_command(
     folder: Path, humans: str | None, wave: int | None, reference: str, by: tuple[str, ...], previous: str | None,
     previous_wave: int | None, target: str | None, smallest_cell: int, report: Path | None, everything: bool,
-    as_json: bool, **given: Any,  # noqa: ANN401 - click hands over what the options are
+    collection: str | None, revision: str | None, as_json: bool, **given: Any,  # noqa: ANN401 - click hands over what the options are
 ) -> None:  # fmt: skip
     """Compare a finished run with the humans.
 
@@ -109,7 +134,7 @@ def evaluate_command(
         check_extras()
     files = {name: given.pop(name) for name in Tables}
     answers = load_run(folder)
-    people = _reference(answers, load_humans(_humans(answers, humans, folder), wave), reference)
+    people = _reference(answers, load_humans(humans or humans_of(answers, folder), wave), reference)
     earlier = load_humans(previous, previous_wave) if previous else None
     asked = ("all",) if report and not by else by
     options = EvaluateOptions(by=tuple(people.levels) if "all" in asked else asked, **given)
@@ -120,7 +145,10 @@ def evaluate_command(
     shown = target and report and published and published.pull_request is None
     rows = rank(read_board(str(target)).entries) if shown else ()
     intro = WARNING if f"{result.developer}/{result.model}" in _embedded() else ""
-    page = write_report(result, report, answers=answers, humans=people, rows=rows, intro=intro) if report else None
+    page = None
+    if report:
+        fit, why = _diagnosed(folder, answers, people, collection, revision)
+        page = write_report(result, report, answers=answers, humans=people, diagnosis=fit, rows=rows, intro=intro)
     for name, file in files.items():
         if file:
             write_file(file, Tables[name]([result]).encode())
@@ -128,6 +156,8 @@ def evaluate_command(
         print_json(result.to_dict())
         return
     _print_result(result, everything=everything, parts=bool(by))
+    if report and why:
+        click.echo(f"note: {why}")
     if published:
         waits = f", waits in pull request {published.pull_request}" if published.pull_request else ""
         click.echo(f"Published: {published.path} ({published.url}){waits}")
@@ -144,14 +174,16 @@ def evaluate_command(
     "measures",
     multiple=True,
     metavar="NAME",
-    help="Show this figure; may be repeated; all: every one. The headline figures, if not given.",
+    help="Show this figure; may be repeated; all: every one. The headline figures, if not given; in the tables "
+    "markdown and latex those of the paper.",
 )
 @click.option(
     "--adjust",
     type=click.Choice(ADJUSTMENTS),
     default="holm",
     show_default=True,
-    help="Allow for the number of questions: no false finding (holm), or few among the findings (bh).",
+    help="Allow for the number of questions and pairs of runs: hardly ever one false finding (holm), or few among the "
+    "findings (bh).",
 )
 @click.option("--pool", is_flag=True, help="The runs are one design with other seeds: pool their figures.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
@@ -170,7 +202,7 @@ def compare_command(
     first, answers = next(iter(runs.items()))
     if reference == "cast" and len({run.respondent_ids for run in runs.values()}) > 1:
         raise OptionError("--reference cast needs runs that stand in for the same respondents: leave it out")
-    people = _reference(answers, load_humans(_humans(answers, humans, Path(first)), wave), reference)
+    people = _reference(answers, load_humans(humans or humans_of(answers, Path(first)), wave), reference)
     options = EvaluateOptions(**given)
     side_by_side = _pooled if pool else _compared
     found = side_by_side(runs, people, options, wanted, adjust)
@@ -185,11 +217,16 @@ def compare_command(
 # -- whom ------------------------------------------------------------------------------------------------------------
 
 
-def _humans(answers: Answers, named: str | None, folder: Path) -> str:
+def humans_of(answers: Answers, folder: Path) -> str:
+    """Return the source of the people that a run stands in for.
+
+    Raises:
+        OptionError: If they came from a file.
+    """
     played = str(answers.provenance["inputs"]["humans"])
-    if named is None and played not in sources():
+    if played not in sources():
         raise OptionError(f"the respondents {played!r} of {folder} came from a file: give it with --humans and --wave")
-    return named or played
+    return played
 
 
 def _reference(answers: Answers, people: Respondents, reference: str) -> Respondents:
@@ -208,6 +245,44 @@ def _whole(result: Result) -> Result:
     """The result as it is without subgroups, which nobody asked to publish."""
     judged = {**result.provenance["evaluation"], "by": []}
     return replace(result, subgroups=(), provenance={**result.provenance, "evaluation": judged})
+
+
+def _diagnosed(
+    folder: Path, answers: Answers, humans: Respondents, collection: str | None, revision: str | None
+) -> tuple[Diagnosis | None, str]:
+    """Return how well the cast of a run fits, or why that cannot be told; nothing of runs without a matching."""
+    inputs = answers.provenance["inputs"]
+    cast, played = inputs.get("cast", {}), str(inputs.get("collection", ""))
+    if not cast.get("traits") or not all(answers.persona_ids):
+        return None, ""
+    if (stood_for(answers, humans) == MISSING).any():
+        return None, "The pictures of the matching need the people of the run: they are not all among these humans."
+    if not collection and not played.startswith(f"{STARTER_NAME}@"):
+        return None, f"The pictures of the matching need the personas, {played}: give them with --collection."
+    people = load_people(collection or STARTER, revision, ())
+    if people.identity != played:
+        if collection:
+            raise OptionError(f"the personas of {folder} are {played}, those of {collection} are {people.identity}")
+        return None, f"The pictures of the matching need the personas, {played}: give them with --collection."
+    matched = Matching(
+        roles=tuple(
+            Role(
+                respondent_id=seat["respondent_id"],
+                weight=seat["weight"],
+                traits={},
+                persona=Persona(persona_id=seat["persona_id"], backstory=""),
+                log_weight=seat["log_weight"],
+            )
+            for seat in read_rows(folder / CAST_FILE)
+        ),
+        method=str(cast["method"]),
+        traits=tuple(cast["traits"]),
+        collection=played,
+        humans=str(inputs["humans"]),
+        diagnostics=inputs.get("matching", {}),
+    )
+    # What the people told of themselves is not kept, so the cast's own digest is not that of this one.
+    return replace(diagnose(people, humans, matched), cast=str(cast["digest"])), ""
 
 
 def _embedded() -> set[str]:
@@ -293,7 +368,7 @@ def _wanted(measures: tuple[str, ...]) -> tuple[str, ...]:
     for name in measures:
         if name != "all" and name not in MEASURES:
             raise UnknownNameError("measure", name, ("all", *MEASURES))
-    return tuple(MEASURES) if "all" in measures else measures or HEADLINES
+    return tuple(MEASURES) if "all" in measures else measures
 
 
 def _runs(folders: Sequence[Path]) -> dict[str, Answers]:
@@ -324,7 +399,12 @@ class _Compared:
 
     results: Mapping[str, Result]
     comparison: Comparison
-    measures: tuple[str, ...]
+    asked: tuple[str, ...]
+    """Figures that were asked for; empty: the usual ones."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.asked or HEADLINES
 
     def written(self, form: str) -> str:
         """Return it in one of FORMATS."""
@@ -338,7 +418,13 @@ class _Compared:
             return "\n".join([*self._lines(), *self.comparison.lines()]) + "\n"
         before, after = ("% ", "\n") if form == "latex" else ("", "\n\n")
         said = "".join(f"{before}{line}{after}" for line in self.comparison.lines())
-        return f"{Tables[form](results, names=names)}\n{said}"
+        table = Tables[form](results, names=names, measures=self._columns or PAPER)
+        return f"{table}\n{said}"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """Figures asked for that some run has."""
+        return tuple(name for name in self.asked if any(_metric(one, name) for one in self.results.values()))
 
     def _figures(self) -> list[dict[str, object]]:
         return [
@@ -361,17 +447,27 @@ class _Compared:
             if known := [one for one in held if one]:
                 cells = "".join(f"{figure(one.value if one else None):>{wide}}" for one in held)
                 lines.append(f"{short(name):22}{cells}{figure(known[0].human):>10}{figure(known[0].floor):>8}")
-        head = f"{'further from the humans':24}{'difference':>11}  {'interval':18}{'first closer':>13}{'p':>8}"
+        several = f"{'adj. p':>8}" if len(self.results) > 2 else ""
+        head = f"{'further from the humans':24}{'difference':>11}  {'interval':18}{'first closer':>13}{'p':>8}{several}"
         said = "Below 0 the first is closer. Floor: what random halves of the humans differ by."
-        return [*lines, "", head, *self._gaps(), said, *self._sizes(), ""]
+        return [*lines, "", head, *self._gaps(), said, *self._lacking(), *self._sizes(), ""]
 
     def _gaps(self) -> list[str]:
         return [
             f"{short(one.measure):24}{figure(one.value):>11}  {_ends(one.low, one.high):18}"
-            f"{_share(one.probability):>13}{figure(one.p):>8}  {one.first} - {one.second}"
+            f"{_share(one.probability):>13}{figure(one.p):>8}"
+            + (f"{figure(one.adjusted):>8}" if len(self.results) > 2 else "")
+            + f"  {one.first} - {one.second}"
             for one in self.comparison.differences
             if one.measure in self.measures
         ]
+
+    def _lacking(self) -> list[str]:
+        """Say which figures are shown without a difference."""
+        compared = {one.measure for one in self.comparison.differences}
+        shown = [name for name in self.measures if any(_metric(one, name) for one in self.results.values())]
+        alone = [short(name) for name in shown if name not in compared]
+        return [f"note: not compared, as not every run has draws of it: {', '.join(alone)}."] if alone else []
 
     def _sizes(self) -> list[str]:
         sizes = {name: result.n for name, result in self.results.items()}
@@ -394,7 +490,7 @@ def _compared(
 ) -> _Compared:
     comparison = compare(runs, people, options=options, adjustment=adjust)
     results = {name: evaluate(answers, people, options=options) for name, answers in runs.items()}
-    return _Compared(results=results, comparison=comparison, measures=wanted)
+    return _Compared(results=results, comparison=comparison, asked=wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,24 +537,26 @@ def _pooled(
 ) -> _Replicates:
     _check_replicates(runs)
     # What the people bring by chance all runs share, and more seeds do not make it smaller.
-    alone = replace(options, resample="respondents")
+    alone = replace(options, resample="respondents", level=UNCUT)
     results = [evaluate(answers, people, options=alone) for answers in runs.values()]
     pooled = {}
-    for name in wanted:
+    for name in wanted or HEADLINES:
         held = [_metric(result, name) for result in results]
         known = [one for one in held if one and one.value is not None]
         if known:
-            errors = [_standard_error(one, options.level) for one in known]
+            errors = [_standard_error(one) for one in known]
             within = [] if None in errors else [float(error or 0.0) for error in errors]
             pooled[name] = pool_seeds([float(one.value or 0.0) for one in known], within=within, level=options.level)
     return _Replicates(names=tuple(runs), pooled=pooled, level=options.level)
 
 
-def _standard_error(metric: Metric, level: float) -> float | None:
-    """Back from the interval, whose upper end is never cut off."""
-    if metric.value is None or metric.high is None:
+def _standard_error(metric: Metric) -> float | None:
+    """Back from an interval of level UNCUT: its longer side, as only the lower one of a distance is not normal."""
+    if metric.value is None or metric.low is None or metric.high is None:
         return None
-    return (metric.high - metric.value) / NormalDist().inv_cdf((1 + level) / 2)
+    distance = MEASURES[metric.name].kind == DISTANCE
+    reach = metric.high - metric.value if distance else max(metric.high - metric.value, metric.value - metric.low)
+    return reach / NormalDist().inv_cdf((1 + UNCUT) / 2)
 
 
 def _check_replicates(runs: Mapping[str, Answers]) -> None:

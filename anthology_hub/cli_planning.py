@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_comparing import humans_of
 from anthology_hub.console import human_options, json_option, load_humans, load_survey, print_json, seed_option
 from anthology_hub.errors import OptionError
 from anthology_hub.power import ERRORS, Assumed, Contest, Piloted, Population, PowerOptions, plan_power
@@ -53,7 +54,8 @@ def power_command(
 
 @click.command("rectify")
 @click.argument("run", type=FILE)
-@human_options
+@click.option("--humans", help="A source, a folder or a file; the one of the run, if not given.")
+@click.option("--wave", type=int, help="Year, where a file has several.")
 @click.option("--question", required=True, metavar="KEY", help="What to estimate an answer to.")
 @click.option("--option", help="Its text: estimate its share; without it, the mean position.")
 @click.option("--trait", "traits", multiple=True, help="Regress on this trait of the respondents; may be repeated.")
@@ -66,17 +68,18 @@ def power_command(
 @seed_option
 @json_option
 def rectify_command(
-    run: Path, humans: str, wave: int | None, question: str, option: str | None, traits: tuple[str, ...],
+    run: Path, humans: str | None, wave: int | None, question: str, option: str | None, traits: tuple[str, ...],
     labelled: str | None, as_json: bool,
     **options: Any,  # noqa: ANN401 - the fields of RectifyOptions
 ) -> None:  # fmt: skip
     """Combine few human answers with the simulated ones of RUN into an estimate with a valid interval.
 
-    Example: anthology-hub rectify runs/first --humans gss-2018 --question natenvir --labelled 200
+    Example: anthology-hub rectify runs/first --question natenvir --labelled 200
     """
+    answers = load_run(run)
     found = rectify(
-        load_run(run),
-        load_humans(humans, wave),
+        answers,
+        load_humans(humans or humans_of(answers, run), wave),
         question,
         option=option,
         traits=traits,

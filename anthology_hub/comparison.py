@@ -7,8 +7,10 @@ a persona stands for several of them, the personas are drawn as well, the same o
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from anthology_hub.prompts import derive_seed
 from anthology_hub.rows import one_thread
 from anthology_hub.schema import SCHEMA_VERSION, Answers, Respondents
 from anthology_hub.sides import Figures, Side, human_side, simulated_side
+from anthology_hub.standins import PERSON, StandIns, unpaired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,14 +42,17 @@ class Difference:
     first: str
     second: str
     value: float | None
-    """Difference of the distances; of a property, of the absolute distances to the humans' own."""
+    """Difference of the distances; of a property, of the absolute distances to the humans' own; of an agreement, the
+    second's minus the first's."""
     low: float | None
     high: float | None
     probability: float | None
     """Share of the bootstrap draws in which the first is closer, 0 to 1."""
     p: float | None
-    """Two-sided p-value of no difference, by the bootstrap. Near the human floor it is too large for distances between
-    shares: resampling adds more noise to them than people do."""
+    """Two-sided p-value of no difference, normal as the interval, which leaves 0 out where it is below 1 - level. Near
+    the human floor it is too large for distances between shares: resampling adds more noise to them than people do."""
+    adjusted: float | None
+    """p adjusted for the number of pairs of runs; that of two runs alone is p itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ class ItemDifference:
     high: float | None
     p: float | None
     adjusted: float | None
-    """p adjusted for the number of questions."""
+    """p adjusted for the number of questions times that of pairs of runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +102,41 @@ class Comparison:
         """Return what came out, in words."""
         for one in self.differences:
             if one.measure == "wd_normalised":
-                yield f"{one.first} against {one.second}: {_verdict(one)}"
-        told = sorted({item.question for item in self.items if item.adjusted is not None and item.adjusted < 0.05})
-        by = {"holm": "Holm", "bh": "Benjamini-Hochberg"}[self.adjustment]
-        yield f"questions in which two runs differ (p < 0.05, {by}): {', '.join(told) or 'none'}"
+                yield f"{one.first} against {one.second}: {self._verdict(one)}"
+        told = sorted({item.question for item in self.items if self._found(item)})
+        bound = f"p < {1 - self.level:.4g}, {self._by}"
+        yield f"questions in which two runs differ ({bound}): {', '.join(told) or 'none'}"
         yield from self.notes
+
+    @property
+    def _by(self) -> str:
+        """How p-values are adjusted, and for how many pairs where that is more than one."""
+        by = {"holm": "Holm", "bh": "Benjamini-Hochberg"}[self.adjustment]
+        pairs = math.comb(len(self.names), 2)
+        return by if pairs == 1 else f"{by} over {pairs} pairs of runs"
+
+    def _found(self, one: Difference | ItemDifference) -> bool:
+        return one.adjusted is not None and one.adjusted < 1 - self.level
+
+    def _verdict(self, one: Difference) -> str:
+        if one.value is None or one.low is None or one.adjusted is None:
+            return "undefined"
+        who = f"{one.first if one.value < 0 else one.second} is closer" if self._found(one) else "no clear difference"
+        several = f", p {one.adjusted:.3f} ({self._by})" if len(self.names) > 2 else ""
+        closer = f"{_share(one.probability)} of the draws have the first closer"
+        return f"{who}; difference {_between(one)}{several}, {closer}"
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{cell}</th>" for cell in ("figure", "first", "second", "difference", "closer", "p"))
+        head = "".join(
+            f"<th>{cell}</th>" for cell in ("figure", "first", "second", "difference", "closer", "p", "adjusted")
+        )
         body = "".join(
             f"<tr><td>{escape(one.measure)}</td><td>{escape(one.first)}</td><td>{escape(one.second)}</td>"
-            f"<td>{_between(one)}</td><td>{_share(one.probability)}</td><td>{_share(one.p, 3)}</td></tr>"
+            f"<td>{_between(one)}</td><td>{_share(one.probability)}</td><td>{_share(one.p, 3)}</td>"
+            f"<td>{_share(one.adjusted, 3)}</td></tr>"
             for one in self.differences
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -123,14 +150,16 @@ def compare(
     options: EvaluateOptions | None = None,
     adjustment: str = "holm",
 ) -> Comparison:
-    """Compare runs pair by pair.
+    """Compare runs pair by pair, in every figure but the polychoric one, of which there are no draws.
+
+    Figures person by person and by demographics are compared where the roles' respondents are among the humans.
 
     Args:
         runs: Name -> answers, two or more, to the same questions.
         humans: Whom all are compared with.
         options: As for `evaluate`.
-        adjustment: For the number of questions: `holm` (no false finding at all) or `bh` (Benjamini-Hochberg: few
-            among those that are found).
+        adjustment: For the number of pairs of runs, and of questions: `holm` (the chance of even one false finding
+            among them is below 1 - level) or `bh` (Benjamini-Hochberg: few among those that are found).
 
     Raises:
         DataError: If the runs have other questions, or options, or the humans have.
@@ -164,24 +193,29 @@ def compare(
     theirs = human_side(humans, survey, weighting=options.weighting)
     sides = {name: simulated_side(answers, weighting=options.weighting) for name, answers in chosen.items()}
     paired = len({tuple(sorted(answers.respondent_ids)) for answers in chosen.values()}) == 1
-    rows = _paired_rows(chosen, sides, options) if paired else _rows(sides, options)
+    rows = _rows(chosen, sides, options, paired=paired)
     blind = dict.fromkeys(why for side in sides.values() for why in untold(side, theirs, options.resample))
-    drawn = _Drawn.of(sides, theirs, rows, options)
+    them = _them(theirs, options)
+    drawn = _Drawn.of(sides, theirs, (rows, them), options)
+    standing = {name: StandIns.of(answers, humans, sides[name], theirs) for name, answers in chosen.items()}
+    # A pair is a persona and a person at once: whosever chance is told, pairs are drawn.
+    both = _rows(chosen, sides, replace(options, resample="both"), paired=paired)
+    drawn = drawn.beside({name: _of_people(pairs, both[name], rows[name], them) for name, pairs in standing.items()})
     drawn = drawn.alone if blind else drawn
-    names = tuple(runs)
-    pairs = [(one, other) for at, one in enumerate(names) for other in names[at + 1 :]]
+    pairs = list(itertools.combinations(runs, 2))
     return Comparison(
-        names=names,
+        names=tuple(runs),
         paired=paired,
-        differences=tuple(_difference(drawn, name, *pair, options) for pair in pairs for name in drawn.measures),
-        items=tuple(item for pair in pairs for item in _items(drawn, survey.keys, *pair, options, adjustment)),
+        differences=tuple(_differences(drawn, pairs, options, adjustment)),
+        items=tuple(_items(drawn, survey.keys, pairs, options, adjustment)),
         adjustment=adjustment,
         level=options.level,
-        notes=(*_told(chosen, paired=paired), *blind),
+        notes=(*_told(chosen, humans, paired=paired), *blind),
     )
 
 
-def _told(runs: Mapping[str, Answers], *, paired: bool) -> Iterator[str]:
+def _told(runs: Mapping[str, Answers], humans: Respondents, *, paired: bool) -> Iterator[str]:
+    yield from dict.fromkeys(note for answers in runs.values() for note in unpaired(answers, humans))
     if not paired:
         yield "The casts stand for different respondents: their roles are drawn apart."
     if len({len(answers) for answers in runs.values()}) > 1:
@@ -200,8 +234,8 @@ class _Drawn:
 
     @property
     def measures(self) -> list[str]:
-        first = next(iter(self.far.values()))
-        return [name for name in MEASURES if name in first]
+        """Those that every run has."""
+        return [name for name in MEASURES if all(name in figures for figures in self.far.values())]
 
     @property
     def alone(self) -> _Drawn:
@@ -209,15 +243,18 @@ class _Drawn:
         far = {run: {name: value[:1] for name, value in figures.items()} for run, figures in self.far.items()}
         return _Drawn(far=far, steps={run: steps[:1] for run, steps in self.steps.items()})
 
+    def beside(self, more: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> _Drawn:
+        """These and more figures."""
+        return replace(self, far={run: {**figures, **more[run]} for run, figures in self.far.items()})
+
     @classmethod
-    def of(cls, sides: Mapping[str, Side], theirs: Side, rows: Mapping[str, Rows], options: EvaluateOptions) -> _Drawn:
-        them = [theirs.whole]
-        if options.resample == "personas":
-            # One row that stands for all draws.
-            them.append(theirs.whole)
-        else:
-            count = options.bootstraps
-            them.append(theirs.figures(theirs.draws(count, seed=options.seed + 1), pairs=count))
+    def of(
+        cls, sides: Mapping[str, Side], theirs: Side, draws: tuple[Mapping[str, Rows], Rows], options: EvaluateOptions
+    ) -> _Drawn:
+        rows, humans = draws
+        # Held, they are one row that stands for all draws.
+        held = options.resample == "personas"
+        them = [theirs.whole, theirs.whole if held else theirs.figures(humans, pairs=options.bootstraps)]
         far, steps = {}, {}
         for name, side in sides.items():
             us = [side.whole, side.figures(rows[name], pairs=options.bootstraps)]
@@ -227,18 +264,20 @@ class _Drawn:
         return cls(far=far, steps=steps)
 
 
-def _rows(sides: Mapping[str, Side], options: EvaluateOptions) -> dict[str, Rows]:
-    """Draw the roles of each run by themselves; all of them, where only the respondents are drawn."""
+def _rows(
+    runs: Mapping[str, Answers], sides: Mapping[str, Side], options: EvaluateOptions, *, paired: bool
+) -> dict[str, Rows]:
+    """Draw the roles of each run, the same respondents for all where they are paired; or hold them."""
     count = options.bootstraps
     if options.resample == "respondents":
         return {name: np.ones((count, len(side)), dtype=bool) for name, side in sides.items()}
+    if paired:
+        return _paired_rows(runs, sides, options)
     return {name: side.draws(count, seed=derive_seed(options.seed, "roles", name)) for name, side in sides.items()}
 
 
 def _paired_rows(runs: Mapping[str, Answers], sides: Mapping[str, Side], options: EvaluateOptions) -> dict[str, Rows]:
     """Draw the same respondents for all runs, and with them the personas that stand for several of them."""
-    if options.resample == "respondents":
-        return _rows(sides, options)
     count, seed, n = options.bootstraps, options.seed, len(next(iter(sides.values())))
     people = resampling.bootstrap_counts(n, count, seed=seed)
     ids = np.array([answers.persona_ids for answers in runs.values()])
@@ -253,13 +292,34 @@ def _paired_rows(runs: Mapping[str, Answers], sides: Mapping[str, Side], options
     return found
 
 
+def _them(theirs: Side, options: EvaluateOptions) -> Rows:
+    """Draw the humans, the same for all runs; or hold them."""
+    if options.resample == "personas":
+        return np.ones((options.bootstraps, len(theirs)), dtype=bool)
+    return theirs.draws(options.bootstraps, seed=options.seed + 1)
+
+
 def _far(us: Figures, them: Figures, side: Side) -> dict[str, NDArray[np.float64]]:
-    """Every figure as a distance: of a property, to the humans' own."""
-    ours, own = us.against(them, side.items), them.against(them, side.items)
+    return _distances(us.against(them, side.items), them.against(them, side.items))
+
+
+def _of_people(pairs: StandIns | None, both: Rows, ours: Rows, theirs: Rows) -> dict[str, NDArray[np.float64]]:
+    """What needs to know for whom each role stands, as distances; nothing where nobody is there."""
+    if pairs is None:
+        return {}
+    told, own = pairs.demographics(ours, theirs)
+    alone = {name: value for name, value in pairs.persons(both).items() if name in PERSON}
+    return _distances({**alone, **told}, own)
+
+
+def _distances(
+    values: Mapping[str, NDArray[np.float64]], own: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Every figure as a distance: of a property, to the humans' own; an agreement turned round."""
     far = {}
-    for name, value in ours.items():
-        gap = np.abs(value - own[name]) if MEASURES[name].kind == PROPERTY else value
-        far[name] = gap if MEASURES[name].kind in (DISTANCE, PROPERTY) else -gap
+    for name, value in values.items():
+        kind = MEASURES[name].kind
+        far[name] = np.abs(value - own[name]) if kind == PROPERTY else value if kind == DISTANCE else -value
     return far
 
 
@@ -268,45 +328,70 @@ def _steps(us: Figures, them: Figures, side: Side) -> NDArray[np.float64]:
     return np.where(side.items.ordered, steps, np.nan)
 
 
-def _difference(drawn: _Drawn, measure: str, first: str, second: str, options: EvaluateOptions) -> Difference:
-    values = drawn.far[first][measure] - drawn.far[second][measure]
-    low, high = resampling.interval(values[0], values[1:], level=options.level)
-    return Difference(
-        measure=measure,
-        first=first,
-        second=second,
-        value=or_none(values[0]),
-        low=or_none(low),
-        high=or_none(high),
-        probability=or_none(resampling.probability_below(values[1:], estimate=values[0])),
-        p=or_none(resampling.two_sided_p(values[1:], estimate=values[0])),
-    )
+def _differences(
+    drawn: _Drawn, pairs: Sequence[tuple[str, str]], options: EvaluateOptions, adjustment: str
+) -> Iterator[Difference]:
+    """Every pair of runs in every figure; p adjusted over the pairs, figure by figure."""
+    known = {
+        measure: _adjusted(
+            [
+                _judged(drawn.far[first][measure] - drawn.far[second][measure], options)
+                | {"measure": measure, "first": first, "second": second}
+                for first, second in pairs
+            ],
+            adjustment,
+        )
+        for measure in drawn.measures
+    }
+    for at in range(len(pairs)):
+        for measure in drawn.measures:
+            yield Difference(**known[measure][at])
 
 
 def _items(
-    drawn: _Drawn, keys: Sequence[str], first: str, second: str, options: EvaluateOptions, adjustment: str
+    drawn: _Drawn,
+    keys: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    options: EvaluateOptions,
+    adjustment: str,
 ) -> Iterator[ItemDifference]:
-    values = drawn.steps[first] - drawn.steps[second]
-    kept = [at for at in range(len(keys)) if not np.isnan(values[0, at])]
-    p = np.array([_normal_p(values[0, at], values[1:, at]) for at in kept])
-    adjusted = resampling.adjust(p, adjustment) if len(p) else p
-    for at, alone, together in zip(kept, p, adjusted, strict=True):
-        low, high = resampling.interval(values[0, at], values[1:, at], level=options.level)
-        yield ItemDifference(
-            question=keys[at],
-            first=first,
-            second=second,
-            value=float(values[0, at]),
-            low=or_none(low),
-            high=or_none(high),
-            p=or_none(alone),
-            adjusted=or_none(together),
-        )
+    """Every pair of runs in every question with an order; p adjusted over all of them, as they are read together."""
+    found = [
+        _judged(steps[:, at], options) | {"question": key, "first": first, "second": second}
+        for first, second in pairs
+        for steps in [drawn.steps[first] - drawn.steps[second]]
+        for at, key in enumerate(keys)
+        if not np.isnan(steps[0, at])
+    ]
+    for one in _adjusted(found, adjustment):
+        del one["probability"]
+        yield ItemDifference(**one)
+
+
+def _judged(values: NDArray[np.float64], options: EvaluateOptions) -> dict[str, Any]:
+    """What the value, which comes first, and its draws say."""
+    value, draws = float(values[0]), values[1:]
+    low, high = resampling.interval(value, draws, level=options.level)
+    return {
+        "value": or_none(value),
+        "low": or_none(low),
+        "high": or_none(high),
+        "probability": or_none(resampling.probability_below(draws, estimate=value)),
+        "p": or_none(_normal_p(value, draws)),
+    }
+
+
+def _adjusted(found: Sequence[dict[str, Any]], adjustment: str) -> list[dict[str, Any]]:
+    p = np.array([one["p"] for one in found], dtype=np.float64)
+    together = resampling.adjust(p, adjustment) if len(p) else p
+    return [one | {"adjusted": or_none(value)} for one, value in zip(found, together, strict=True)]
 
 
 def _normal_p(value: float, draws: NDArray[np.float64]) -> float:
     """Two-sided p by the normal approximation: shares of draws are too coarse to survive the number of questions."""
     kept = draws[~np.isnan(draws)]
+    if np.isnan(value) or not len(kept):
+        return float("nan")
     spread = float(kept.std(ddof=1)) if len(kept) > 1 else 0.0
     if not spread > 0:
         return 1.0 if value == 0 else float("nan")
@@ -322,15 +407,6 @@ def _check_same(runs: Mapping[str, Answers]) -> None:
                 f"{other} was not asked the same questions as {name}: {', '.join(answers.survey.keys)} against "
                 f"{', '.join(first.survey.keys)}; select those that both have"
             )
-
-
-def _verdict(one: Difference) -> str:
-    if one.value is None or one.low is None or one.high is None:
-        return "undefined"
-    who = (
-        "no clear difference" if one.low <= 0 <= one.high else f"{one.first if one.value < 0 else one.second} is closer"
-    )
-    return f"{who}; difference {_between(one)}, {_share(one.probability)} of the draws have the first closer"
 
 
 def _between(one: Difference) -> str:

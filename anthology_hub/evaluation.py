@@ -34,7 +34,7 @@ from anthology_hub.schema import (
     digest,
 )
 from anthology_hub.sides import MOST_DRAWS, Figures, Items, Shares, Side, human_side, margins_side, simulated_side
-from anthology_hub.standins import Standing, StandIns
+from anthology_hub.standins import Standing, StandIns, stood_for, unpaired
 from anthology_hub.weighting import effective_size
 from anthology_hub.yardsticks import Yardsticks, demographic_cells, polychoric_floors, yardsticks
 
@@ -148,11 +148,9 @@ def evaluate(
     if not items.ordered.all():
         left_out = ", ".join(q.key for q in answers.survey.questions if not q.ordinal)
         notes.append(f"The options of {left_out} have no order: these questions count only in figures that need none.")
-    if isinstance(theirs, Side) and (turned := _turned(us, them, effective_size(ours.weights), answers.survey)):
-        notes.append(
-            f"The simulated answers to {', '.join(turned)} go with the other questions the opposite way: look whether "
-            "the options are coded in the same direction on both sides."
-        )
+    if isinstance(humans, Respondents):
+        notes += unpaired(answers, humans)
+    notes += _turned(contest, answers.survey)
     subgroups = tuple(_subgroups(answers, humans, contest)) if options.by else ()
     items_found, scales = _items(answers, contest), tuple(contest.scales(answers.survey))
     result = _result(answers, humans, options, found, items_found, tuple(notes), subgroups, previous)
@@ -402,7 +400,7 @@ def _administered(whole: Answers, compared: Answers) -> Iterator[str]:
         gap = float(np.nanmean(compared.order_gap))
         yield (
             "Every question was asked in two orders of its options and the probabilities averaged; between the orders "
-            f"{gap:.3f} of the probability moves on average (total variation distance)."
+            f"{gap:.3f} of the probability moves on average (total variation distance; the items tell it of each)."
         )
 
 
@@ -465,8 +463,26 @@ def _alike(figures: Figures, who: str, survey: Survey, kept: NDArray[np.bool_]) 
     return f"only one option occurs among the {who} answers to {', '.join(named)}" if named else ""
 
 
-def _turned(us: Figures, them: Figures, n: float, survey: Survey) -> list[str]:
-    """Return the questions that go with the others in the opposite direction, beyond what chance does.
+def _turned(contest: _Contest, survey: Survey) -> Iterator[str]:
+    """Say which questions seem to be coded in opposite directions on the two sides, and what speaks for it."""
+    ours, theirs, pairs = contest.ours, contest.theirs, contest.pairs
+    us, them, n = ours.whole, theirs.whole, effective_size(ours.weights)
+    signs = {"fit the humans' shares far better when the scale is turned round": _nearer_turned(us, them, ours, theirs)}
+    if isinstance(theirs, Side):
+        signs["go with the other questions the opposite way"] = _opposite(us, them, n, survey)
+    if pairs is not None:
+        signs["go the opposite way of the answers of the persons stood in for"] = pairs.against_themselves
+    for sign, found in signs.items():
+        if found.any():
+            turned = ", ".join(key for key, odd in zip(survey.keys, found, strict=True) if odd)
+            yield (
+                f"The simulated answers to {turned} {sign}: look whether the options are coded in the same direction "
+                "on both sides."
+            )
+
+
+def _opposite(us: Figures, them: Figures, n: float, survey: Survey) -> NDArray[np.bool_]:
+    """Return which questions go with the others in the opposite direction, beyond what chance does.
 
     Of unrelated answers of n people, the correlations of a question with the others, weighted by the humans', sum to 0
     with a variance of the squares' sum over n; four standard deviations below are no chance.
@@ -478,8 +494,23 @@ def _turned(us: Figures, them: Figures, n: float, survey: Survey) -> list[str]:
     opposite = together < -4 * np.sqrt(size / max(n, 1))
     # One that is turned turns all that it goes with: the others are named only if most of their pairs are.
     most = (one * other * apart < 0).sum(axis=1) > apart.sum(axis=1) / 2
-    found = opposite & most & (size > 0)
-    return [key for key, odd in zip(survey.keys, found, strict=True) if odd]
+    return np.asarray(opposite & most & (size > 0))
+
+
+def _nearer_turned(us: Figures, them: Figures, ours: Side, theirs: Side | Shares) -> NDArray[np.bool_]:
+    """Return in which questions turning the scale round takes away most of a distance that is no chance.
+
+    The distance must fall to a quarter, by more than four standard errors of the difference of the means. Of two
+    options the turned one is near whenever the majority is wrong: these are left out, and so are nominal ones.
+    """
+    items = ours.items
+    turned = np.zeros_like(us.shares)
+    for at, k in enumerate(items.n_options):
+        turned[0, at, :k] = us.shares[0, at, :k][::-1]
+    now, then = (metrics.wasserstein(shares, them.shares)[0] for shares in (us.shares, turned))
+    sizes = [effective_size(side.weights) if isinstance(side, Side) else np.inf for side in (ours, theirs)]
+    error = np.sqrt(us.variance[0] / sizes[0] + them.variance[0] / sizes[1])
+    return np.asarray(items.ordered & (items.n_options > 2) & (then < now / 4) & (now - then > 4 * error))
 
 
 def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[str, str]) -> Metric:
@@ -517,8 +548,7 @@ def _subgroups(answers: Answers, humans: Respondents | Margins, contest: _Contes
         raise OptionError(
             f"{humans.name} has no people to tell apart: leave out by={options.by!r}, or give respondents"
         )
-    place = {name: at for at, name in enumerate(humans.ids)}
-    people = np.array([place.get(name, MISSING) for name in answers.respondent_ids])
+    people = stood_for(answers, humans)
     for trait in options.by:
         if trait not in humans.codes:
             raise UnknownNameError(f"trait of {humans.name}", trait, humans.codes)
@@ -608,10 +638,18 @@ def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
                 **{name: or_none(value) if question.ordinal else None for name, value in found.items()},
                 "jsd": float(distance[at]),
                 **_counted(contest.theirs, at, k),
+                **_moved(answers, at),
                 "n_simulated": int((answers.statuses[:, at] == ANSWERED).sum()),
             }
         )
     return tuple(items)
+
+
+def _moved(answers: Answers, at: int) -> dict[str, Any]:
+    """How much probability moves between the two orders of a question's options, on average over the roles."""
+    gaps = np.zeros(0) if answers.order_gap is None else answers.order_gap[:, at]
+    known = gaps[~np.isnan(gaps)]
+    return {"order_gap": float(known.mean())} if len(known) else {}
 
 
 def _counted(theirs: Side | Shares, at: int, k: int) -> dict[str, Any]:

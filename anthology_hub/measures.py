@@ -71,7 +71,7 @@ _ALL = (
         unit="bits",
         kind=DISTANCE,
         meaning="From the humans to the simulation, mean over the questions; hard on options that the simulation never "
-        "gives. Shares are smoothed a little, so that none is 0.",
+        "gives. 1e-9 is added to every share, so that none is 0; the figure hangs on that.",
     ),
     Measure(
         name="fro",

@@ -132,8 +132,10 @@ def write_report(
     check_extras()
     _check_inputs(result, answers, humans, diagnosis)
     result = _defined(result)
-    plots = {plot.name: plot for plot in _plots(result, answers, humans, diagnosis)}
-    page = render(TEMPLATE, _context(result, answers, humans, diagnosis, rows) | {"plots": plots, "intro": intro})
+    related = _Related.of(answers, humans)
+    plots = {plot.name: plot for plot in _plots(result, answers, humans, diagnosis, related)}
+    context = _context(result, answers, humans, diagnosis, related) | {"rows": rows, "plots": plots, "intro": intro}
+    page = render(TEMPLATE, context)
     for plot in plots.values():
         hub.write_file(Path(folder) / f"{plot.name}.png", plot.png)
     hub.write_file(Path(folder) / PAGE, page.encode())
@@ -225,7 +227,7 @@ def _context(
     answers: Answers | None,
     humans: Respondents | None,
     diagnosis: Diagnosis | None,
-    rows: Sequence[Row],
+    related: _Related | None,
 ) -> dict[str, Any]:
     matched = words.inputs_of(result).get("matching")
     return {
@@ -236,11 +238,8 @@ def _context(
         "figures": (tables := words.figure_tables(result)),
         "columns": words.column_words(tables),
         "coverage": [(status, share, STATUS_WORDS.get(status, "")) for status, share in result.coverage.items()],
-        "rows": rows,
-        "surveys": {row.survey for row in rows},
         "wording": {} if answers is None else {question.key: question.text for question in answers.survey.questions},
-        "undefined_cells": _undefined_cells(answers, humans),
-        "pairs": [] if answers is None or humans is None else _correlation_rows(answers, humans),
+        "related": related,
         "subgroups": [_subgroup_row(one) for one in result.subgroups if one.metrics],
         "gaps": [one for one in result.subgroups if one.gap is not None],
         "least": words.judged(result).get("least"),
@@ -248,6 +247,7 @@ def _context(
         "citations": words.citations(result, answers),
         "rerun": words.rerun(result),
         "diagnosis": diagnosis,
+        "weights": [] if diagnosis is None else weight_bins(diagnosis.panels().log_weights),
         "matched": matched,
         "diagnostics": words.diagnostics(diagnosis.figures if diagnosis else matched or {}),
         "provenance": words.provenance(result),
@@ -265,43 +265,61 @@ def _floor(metric: Metric) -> float | None:
     return metric.floor if metric.floor_equal_n is None else metric.floor_equal_n
 
 
-def _undefined_cells(answers: Answers | None, humans: Respondents | None) -> bool:
-    if answers is None or humans is None:
-        return False
-    return any(bool(np.isnan(matrix).any()) for matrix in _correlations(answers, humans))
+@dataclass(frozen=True, kw_only=True)
+class _Related:
+    """Correlations among the questions whose options have an order."""
 
+    keys: tuple[str, ...]
+    humans: NDArray[np.float64]
+    simulated: NDArray[np.float64]
+    """Shape (keys, keys), as above."""
 
-def _correlations(answers: Answers, humans: Respondents) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    chosen = answers.choices
-    them, us = evaluation.human_figures(humans, chosen.survey), evaluation.simulated_figures(chosen)
-    return them.correlation[0], us.correlation[0]
+    @classmethod
+    def of(cls, answers: Answers | None, humans: Respondents | None) -> _Related | None:
+        """Return them; None where a side is not known, or no two questions have an order."""
+        if answers is None or humans is None:
+            return None
+        chosen = answers.choices
+        kept = [at for at, question in enumerate(chosen.survey.questions) if question.ordinal]
+        if len(kept) < 2:
+            return None
+        sides = evaluation.human_figures(humans, chosen.survey), evaluation.simulated_figures(chosen)
+        them, us = (side.correlation[0][np.ix_(kept, kept)] for side in sides)
+        return cls(keys=tuple(chosen.survey.keys[at] for at in kept), humans=them, simulated=us)
 
+    @property
+    def undefined(self) -> bool:
+        """Whether a cell is."""
+        return bool(np.isnan(self.humans + self.simulated).any())
 
-def _correlation_rows(answers: Answers, humans: Respondents) -> list[tuple[str, str, float, float, float]]:
-    """Return every pair of questions with both correlations and their difference, the largest difference first."""
-    them, us = _correlations(answers, humans)
-    keys = answers.choices.survey.keys
-    found = [
-        (one, other, float(them[i, j]), float(us[i, j]), float(us[i, j] - them[i, j]))
-        for i, one in enumerate(keys)
-        for j, other in enumerate(keys[:i])
-    ]
-    return sorted(found, key=lambda pair: -np.nan_to_num(abs(pair[-1]), nan=-1.0))
+    @property
+    def rows(self) -> list[tuple[str, str, float, float, float]]:
+        """Every pair of questions with both correlations and their difference, the largest difference first."""
+        found = [
+            (one, other, float(them := self.humans[i, j]), float(us := self.simulated[i, j]), float(us - them))
+            for i, one in enumerate(self.keys)
+            for j, other in enumerate(self.keys[:i])
+        ]
+        return sorted(found, key=lambda pair: -np.nan_to_num(abs(pair[-1]), nan=-1.0))
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
 def _plots(
-    result: Result, answers: Answers | None, humans: Respondents | None, diagnosis: Diagnosis | None
+    result: Result,
+    answers: Answers | None,
+    humans: Respondents | None,
+    diagnosis: Diagnosis | None,
+    related: _Related | None,
 ) -> Iterator[Plot]:
     yield _headline_plot(result)
     if any(one.metrics for one in result.subgroups):
         yield _subgroups_plot(result)
     if result.items:
         yield _answers_plot(result)
-    if answers is not None and humans is not None:
-        yield _correlations_plot(answers, humans)
+    if related is not None and answers is not None and humans is not None:
+        yield _correlations_plot(related, f"humans ({len(humans)})", f"simulated ({len(answers)})")
     if diagnosis is not None:
         yield _matching_plot(diagnosis)
         yield _margins_plot(diagnosis)
@@ -487,10 +505,10 @@ def _legend(ax: Axes, columns: int) -> None:
     )
 
 
-def _correlations_plot(answers: Answers, humans: Respondents) -> Plot:
-    them, us = _correlations(answers, humans)
-    keys = [_label(key, 16) for key in answers.choices.survey.keys]
-    panels = {f"humans ({len(humans)})": them, f"simulated ({len(answers)})": us, "simulated minus humans": us - them}
+def _correlations_plot(related: _Related, them: str, us: str) -> Plot:
+    keys = [_label(key, 16) for key in related.keys]
+    apart = related.simulated - related.humans
+    panels = {them: related.humans, us: related.simulated, "simulated minus humans": apart}
 
     def draw(figure: Figure) -> None:
         import matplotlib
@@ -522,7 +540,7 @@ def _matching_plot(diagnosis: Diagnosis) -> Plot:
     def draw(figure: Figure) -> None:
         grid = figure.add_gridspec(2, 2, height_ratios=[2.9, tall])
         left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-        _weight_histogram(left, panels.log_weights / math.log(10))
+        _weight_histogram(left, panels.log_weights)
         right.bar(panels.uses, panels.personas, 0.8, color=SIMULATED)
         right.set_xlim(0.4, panels.uses.max() + 0.6)
         right.set_xlabel("roles played by a persona")
@@ -534,7 +552,7 @@ def _matching_plot(diagnosis: Diagnosis) -> Plot:
     tall = 0.6 + 0.4 * len(panels.traits)
     alt = (
         f"Histogram of {len(diagnosis)} matching weights, how many personas play how many roles, and how well they fit "
-        f"in each of {count(len(panels.traits), 'trait')}. The fit is in the table below."
+        f"in each of {count(len(panels.traits), 'trait')}. The figures are in the tables below."
     )
     return Plot(name="matching", png=picture(2.9 + tall, draw), alt=alt)
 
@@ -576,12 +594,27 @@ def _sides(margin: TraitMargin) -> tuple[Sequence[Any], ...]:
     return margin.levels, margin.humans, margin.cast
 
 
-def _weight_histogram(ax: Axes, weights: NDArray[np.float64]) -> None:
-    """Draw log10 weights on a scale of weights: products of many traits spread over orders of magnitude."""
-    lowest = min(-1, math.floor(weights.min()))
-    # A perfect fit has weight 1, the end of the scale: the last bin is closed there.
-    ax.hist(np.minimum(weights, 0), np.linspace(lowest, 0, 25).tolist(), color=HUMAN, edgecolor="white", linewidth=0.7)
+def weight_bins(log_weights: NDArray[np.float64]) -> list[tuple[float, float, int]]:
+    """Return the ends of equal steps of a logarithmic scale of weights, and how many pairs lie in each.
+
+    Products of many traits spread over orders of magnitude. A perfect fit has weight 1, the end of the scale: the last
+    step is closed there. What is below the first, weights of 0 alone, is in it.
+
+    Example:
+        >>> [(round(low, 3), round(high, 3), n) for low, high, n in weight_bins(np.log([0.1, 1.0])) if n]
+        [(0.1, 0.11, 1), (0.909, 1.0, 1)]
+    """
+    powers = np.minimum(log_weights / math.log(10), 0)
+    ends = np.linspace(min(-1, math.floor(powers[np.isfinite(powers)].min(initial=0))), 0, 25)
+    counts = np.histogram(powers.clip(min=ends[0]), ends)[0]
+    return [(float(10**low), float(10**high), int(n)) for low, high, n in zip(ends, ends[1:], counts, strict=False)]
+
+
+def _weight_histogram(ax: Axes, log_weights: NDArray[np.float64]) -> None:
+    bins = weight_bins(log_weights)
+    lows, highs = (np.log10([one[at] for one in bins]) for at in (0, 1))
+    ax.bar(lows, [n for _, _, n in bins], highs - lows, align="edge", color=HUMAN, edgecolor="white", linewidth=0.7)
     ax.xaxis.set_major_formatter(lambda power, _: f"{10**power:.2g}")
-    ax.set_xlim(lowest, 0.02 * -lowest)
+    ax.set_xlim(lows[0], 0.02 * -lows[0])
     ax.set_xlabel("matching weight of a pair (logarithmic; 1: fits in every trait)")
     ax.set_ylabel("pairs")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from anthology_hub.errors import EmptyError, OptionError
-from anthology_hub.measures import MEASURES, PROPERTY, attained
+from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
+from anthology_hub.measures import AGREEMENT, DISTANCE, MEASURES, PROPERTY, attained
 from anthology_hub.schema import Metric, Result
 
 DASH = "–"
@@ -58,9 +58,16 @@ SHORT: Mapping[str, str] = {
 BASELINES = ("uniform", "majority", "margins", "cells", "previous")
 COMPANY = ("floor", "floor_equal_n", *BASELINES, "human", "attained")
 """Fields of a metric beside its value and interval, in the order in which they are shown."""
+ITEM_UNITS: Mapping[str, str] = {
+    **{name: MEASURES[name].unit for name in ("wd_normalised", "wd", "jsd")},
+    "order_gap": "share of the probability",
+}
+"""Figures of a single question -> unit; `order_gap`: what moves when the options are asked in the other order."""
 PAPER = ("wd", "fro", "alpha")
 """Columns of the paper's tables (Moon et al. 2024, table 1)."""
-_ARROWS = {"wd": "WD ↓", "fro": "Fro ↓", "alpha": "α"}
+_HEADS = {"wd": "WD ↓", "fro": "Fro ↓", "alpha": "α"}
+"""How the paper heads its columns; the others are headed by their short names."""
+_ARROWS = {DISTANCE: " ↓", AGREEMENT: " ↑", PROPERTY: ""}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -118,10 +125,10 @@ def humans_of(result: Result) -> str:
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, object]]:
-    """Return one row for each result, subgroup and figure: what it is of, value, interval and all its company.
+    """Return one row for each result, subgroup or question, and figure: what it is of, value, interval, company.
 
-    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait and no level. What is left
-    out: answers question by question, and the gaps between subgroups; `Result.to_dict` has them.
+    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level and question. What
+    is left out: shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
 
     Example:
         >>> rows([])
@@ -175,6 +182,12 @@ def _figures(result: Result) -> Iterator[dict[str, object]]:
         head = {"trait": trait, "level": level, "n": n, "n_humans": n_humans, "measure": metric.name}
         values = {name: _defined(getattr(metric, name)) for name in ("value", "low", "high", *COMPANY)}
         yield {**head, "unit": metric.unit, **values, "attained": _defined(way(metric)), "note": metric.note}
+    for item in result.items:
+        for name, unit in ITEM_UNITS.items():
+            if item.get(name) is not None:
+                counts = {"n": item["n_simulated"], "n_humans": item["n_human"]}
+                head = {"trait": "", "level": "", "question": item["question"], **counts, "measure": name}
+                yield {**head, "unit": unit, "value": _defined(item[name])}
 
 
 def _defined(value: float | None) -> float | None:
@@ -184,7 +197,7 @@ def _defined(value: float | None) -> float | None:
 # -- the layout of the paper ---------------------------------------------------------------------------------------
 
 
-def markdown(results: Sequence[Result], *, names: Sequence[str] = ()) -> str:
+def markdown(results: Sequence[Result], *, names: Sequence[str] = (), measures: Sequence[str] = PAPER) -> str:
     """Return the table of the paper in Markdown: model, method, matching, and WD, Fro and alpha for each survey.
 
     The last row has the humans' own: the split-half floors of WD and Fro, and alpha. The best of several runs is bold,
@@ -193,15 +206,17 @@ def markdown(results: Sequence[Result], *, names: Sequence[str] = ()) -> str:
     Args:
         results: One or more; surveys stand side by side.
         names: Of the runs, one for each result, shown in a column before the others.
+        measures: The figures that make the columns, of `measures.MEASURES`.
 
     Raises:
         EmptyError: If there is no result.
         OptionError: If there is not one name for each result.
+        UnknownNameError: If there is no such measure.
     """
-    table = _Table.of(results, names)
+    table = _Table.of(results, names, measures)
     several = len(table.columns) > 1
-    heads = [f"{table.title(at)}: {_ARROWS[name]}" if several else _ARROWS[name]
-             for at in range(len(table.columns)) for name in PAPER]  # fmt: skip
+    heads = [f"{table.title(at)}: {_head(name)}" if several else _head(name)
+             for at in range(len(table.columns)) for name in measures]  # fmt: skip
     lines = [[*table.heads, *map(_marked_down, heads)], ["---"] * len(table.heads) + ["---:"] * len(heads)]
     lines += [[*map(_marked_down, left), *(f"**{cell}**" if best else cell for cell, best in cells)]
               for left, cells in table.lines()]  # fmt: skip
@@ -210,18 +225,19 @@ def markdown(results: Sequence[Result], *, names: Sequence[str] = ()) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + below
 
 
-def latex(results: Sequence[Result], *, names: Sequence[str] = ()) -> str:
+def latex(results: Sequence[Result], *, names: Sequence[str] = (), measures: Sequence[str] = PAPER) -> str:
     r"""Return the same table as a LaTeX tabular with the rules of booktabs; names are escaped.
 
     Raises:
         EmptyError: If there is no result.
         OptionError: If there is not one name for each result.
+        UnknownNameError: If there is no such measure.
     """
-    table = _Table.of(results, names)
-    left, width, count = len(table.heads), len(PAPER), len(table.columns)
+    table = _Table.of(results, names, measures)
+    left, width, count = len(table.heads), len(measures), len(table.columns)
     spans = [rf"\multicolumn{{{width}}}{{c}}{{{_texed(table.title(at))}}}" for at in range(count)]
     rules = [rf"\cmidrule(lr){{{left + 1 + at * width}-{left + (at + 1) * width}}}" for at in range(count)]
-    heads = [*table.heads, *((r"WD $\downarrow$", r"Fro $\downarrow$", r"$\alpha$") * count)]
+    heads = [*table.heads, *([_texed(_head(name)) for name in measures] * count)]
     body = [[*map(_texed, names_), *(_bold(cell) if best else _sign(cell) for cell, best in cells)]
             for names_, cells in table.lines()]  # fmt: skip
     human = [*map(_texed, table.human_head), *(_sign(cell) for at in range(count) for cell in table.human(at))]
@@ -252,9 +268,13 @@ class _Table:
     results: Mapping[tuple[str, ...], Mapping[tuple[object, ...], Result]]
     """Name of the run (if any), model, method, matching and a count -> column -> result."""
     named: bool
+    measures: tuple[str, ...]
 
     @classmethod
-    def of(cls, results: Sequence[Result], names: Sequence[str]) -> _Table:
+    def of(cls, results: Sequence[Result], names: Sequence[str], measures: Sequence[str]) -> _Table:
+        for name in measures:
+            if name not in MEASURES:
+                raise UnknownNameError("measure", name, MEASURES)
         if names and len(names) != len(results):
             raise OptionError(f"{len(names)} names do not fit {len(results)} results: give one for each")
         found: dict[tuple[str, ...], dict[tuple[object, ...], Result]] = {}
@@ -264,7 +284,8 @@ class _Table:
             # Runs that differ in their seed alone share all these words, and none may take the place of another.
             found.setdefault((*row, str(seen[*row, column])), {})[column] = result
             seen[*row, column] += 1
-        return cls(columns=tuple(dict.fromkeys(map(_column, results))), results=found, named=bool(names))
+        columns = tuple(dict.fromkeys(map(_column, results)))
+        return cls(columns=columns, results=found, named=bool(names), measures=tuple(measures))
 
     @property
     def heads(self) -> list[str]:
@@ -288,12 +309,12 @@ class _Table:
 
     def lines(self) -> Iterator[tuple[list[str], list[tuple[str, bool]]]]:
         """Return for each row its words, and its cells with whether each is the best of its column."""
-        best = {(column, name): self._best(column, name) for column in self.columns for name in PAPER}
+        best = {(column, name): self._best(column, name) for column in self.columns for name in self.measures}
         for words, held in self.results.items():
             cells = [
                 (cell := _value(held.get(column), name), bool(cell != DASH and cell in best[column, name]))
                 for column in self.columns
-                for name in PAPER
+                for name in self.measures
             ]
             yield list(words[:-1]), cells
 
@@ -301,11 +322,11 @@ class _Table:
         """Return the humans' own figures."""
         held = {metric.name: metric for metric in self._any(at).metrics}
         own = {
-            name: one.human if MEASURES[name].kind == PROPERTY else one.floor
+            name: one.floor if MEASURES[name].kind == DISTANCE else one.human
             for name, one in held.items()
-            if name in PAPER
+            if name in self.measures
         }
-        return [number(own.get(name)) for name in PAPER]
+        return [number(own.get(name)) for name in self.measures]
 
     def _any(self, at: int) -> Result:
         return next(held[self.columns[at]] for held in self.results.values() if self.columns[at] in held)
@@ -318,15 +339,22 @@ class _Table:
         return {number(min(known, key=lambda value: known[value]))} if len(held) > 1 and known else set()
 
 
+def _head(name: str) -> str:
+    return _HEADS.get(name) or short(name) + _ARROWS[MEASURES[name].kind]
+
+
 def _column(result: Result) -> tuple[object, ...]:
     reference = result.provenance.get("evaluation", {}).get("humans_digest", "")
     return (result.survey, result.questions, result.weighting, humans_of(result), result.n_humans, reference)
 
 
 def _distance(metric: Metric) -> float | None:
-    """How far a figure of the paper is from its best value; None where that is not known."""
-    if (value := _defined(metric.value)) is None or MEASURES[metric.name].kind != PROPERTY:
+    """How far a figure is from its best value, or that and a constant; None where it is not known."""
+    kind = MEASURES[metric.name].kind
+    if (value := _defined(metric.value)) is None or kind == DISTANCE:
         return value
+    if kind == AGREEMENT:
+        return -value
     return None if metric.human is None else abs(value - metric.human)
 
 
@@ -366,6 +394,9 @@ _LATEX = {
     ">": r"\textgreater{}",
     "–": "--",
     "−": "$-$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "α": r"$\alpha$",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 

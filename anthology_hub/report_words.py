@@ -647,7 +647,14 @@ def _evaluation(result: Result, caveats: list[str]) -> Iterator[str]:
     yield from (word for trait in options.get("by", ()) for word in ("--by", str(trait)))
     if options.get("polychoric"):
         yield "--polychoric"
-    if any(metric.previous is not None for metric in result.metrics):
+    if earlier := options.get("previous", ""):
+        yield from ("--previous", str(earlier))
+        if earlier not in sources():
+            caveats.append(
+                f"{earlier} came from a file: put it in the place of {earlier}, with --previous-wave where it has "
+                "several."
+            )
+    elif any(metric.previous is not None for metric in result.metrics):
         caveats.append("The earlier wave is not named in the result: give it with --previous.")
     odd = {flag: options[flag] for flag in ("splits", "least", "level", "seed")
            if flag in options and options[flag] != getattr(usual, flag)}  # fmt: skip

@@ -7,6 +7,7 @@ compared between the cast and all humans (`groups`, `regression`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,6 +59,53 @@ class Standing:
     """Why it is undefined; empty if it is not."""
 
 
+def stood_for(answers: Answers, humans: Respondents) -> NDArray[np.int64]:
+    """Return the row of each role's respondent among the humans, shape (roles,); MISSING where that cannot be told.
+
+    Ids say who somebody is within one file only, and many files number their people from 1: where the run stands in
+    for people of another name, nobody is paired. Nor is anybody whose id several humans have.
+    """
+    if _others(answers, humans):
+        return np.full(len(answers), MISSING, dtype=np.int64)
+    several = _repeated(humans)
+    place = {name: at for at, name in enumerate(humans.ids) if name not in several}
+    return np.array([place.get(name, MISSING) for name in answers.respondent_ids], dtype=np.int64)
+
+
+def unpaired(answers: Answers, humans: Respondents) -> Iterator[str]:
+    """Say which roles stand for nobody among the humans, why, and what that leaves out."""
+    lost = int((stood_for(answers, humans) == MISSING).sum())
+    if not lost:
+        return
+    if played := _others(answers, humans):
+        alike = len(set(answers.respondent_ids) & set(humans.ids))
+        shared = f", though {alike} ids are the same" if alike else ""
+        why = (
+            f"The run stands in for people of {played}, and these are of {humans.name}: nobody is paired{shared}. If "
+            f"they are the same people, name the humans {played!r}."
+        )
+    else:
+        why = f"{lost} of {len(answers)} roles stand for nobody among these humans."
+        if several := _repeated(humans) & set(answers.respondent_ids):
+            why += f" {len(several)} ids, such as {min(several)!r}, are of several humans, who cannot be told apart."
+    if len(answers) - lost < 2:
+        yield f"{why} Figures person by person and by demographics are left out."
+    else:
+        yield f"{why} Figures person by person and by demographics are of the other {len(answers) - lost}."
+
+
+def _others(answers: Answers, humans: Respondents) -> str:
+    """Name of the people of the run, where these humans have another one; empty where they are the same."""
+    played = str(answers.provenance.get("inputs", {}).get("humans", ""))
+    return played if played != humans.name else ""
+
+
+def _repeated(humans: Respondents) -> set[str]:
+    if len(set(humans.ids)) == len(humans):
+        return set()
+    return {name for name, times in Counter(humans.ids).items() if times > 1}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StandIns:
     """A cast and the respondents for whom it stands."""
@@ -76,11 +124,11 @@ class StandIns:
     @classmethod
     def of(cls, answers: Answers, humans: Respondents, ours: Side, theirs: Side) -> StandIns | None:
         """Return the pairs; None if fewer than two roles stand for somebody who is there."""
-        place = {name: at for at, name in enumerate(humans.ids)}
-        found = [(role, place[name]) for role, name in enumerate(answers.respondent_ids) if name in place]
-        if len(found) < 2:
+        place = stood_for(answers, humans)
+        roles = np.flatnonzero(place != MISSING)
+        if len(roles) < 2:
             return None
-        roles, people = np.array(found, dtype=np.int64).T
+        people = place[roles]
         empty = np.full(len(humans), MISSING, dtype=np.int16)
         again = np.stack([humans.retest.get(key, empty) for key in answers.survey.keys], axis=1)
         levels = {name: _joined(codes, people) for name, codes in humans.codes.items()}
@@ -106,6 +154,19 @@ class StandIns:
                 f"Regressions on demographics leave out {left_out} of {len(self.roles)} roles, of whom a trait is not "
                 "known or has a level that too few have."
             )
+
+    @property
+    def against_themselves(self) -> NDArray[np.bool_]:
+        """Questions that roles answer the opposite way of their respondents, beyond what chance does, shape (q,).
+
+        Of unrelated answers of n pairs the correlation has a standard deviation of about 1 / sqrt(n); four of these
+        below 0 are no chance. Real personas know little of their persons, or something, but not the opposite.
+        """
+        weights = self.ours.weights[self.roles]
+        correlation = self._pairs.items(weights[None])["item_correlation"][0]
+        heard = self._pairs.present * weights[:, None]
+        n = heard.sum(axis=0) ** 2 / np.maximum((heard**2).sum(axis=0), np.finfo(np.float64).tiny)
+        return np.asarray(np.nan_to_num(correlation) < -4 / np.sqrt(np.maximum(n, 1)))
 
     def draws(self, count: int, *, seed: int) -> tuple[Rows, Rows]:
         """Draw people and, with them, the roles that stand for them: what both sides share drops out of a distance.
@@ -138,25 +199,28 @@ class StandIns:
             draws: Of the roles, shape (draws, roles of the cast).
             cells: Demographic cell of each human.
         """
-        pairs = self._pairs
-        weights = self.ours.weights[self.roles]
-        once, drawn = pairs.figures(weights[None]), pairs.figures(draws[:, self.roles] * weights)
-        guesses = pairs.baselines(weights[None])
+        values = self.persons(draws)
+        guesses = self._pairs.baselines(self.ours.weights[self.roles][None])
         if cells is not None:
             guesses["cells"] = self._from_cells(cells)
         found = {}
         for name in PERSON:
-            if name not in once:
+            if name not in values:
                 continue
-            human = once.get(f"retest_{name}", np.full(1, 1.0 if name.startswith("normalised") else np.nan))
+            human = values.get(f"retest_{name}", np.full(1, 1.0 if name.startswith("normalised") else np.nan))
             found[name] = Standing(
-                value=float(once[name][0]),
-                draws=drawn[name],
+                value=float(values[name][0]),
+                draws=values[name][1:],
                 human=float(human[0]),
-                baselines={guess: float(values[name][0]) for guess, values in guesses.items() if name in values},
-                why="" if np.isfinite(once[name][0]) else f"Undefined: {WHY[name]}.",
+                baselines={guess: float(scored[name][0]) for guess, scored in guesses.items() if name in scored},
+                why="" if np.isfinite(values[name][0]) else f"Undefined: {WHY[name]}.",
             )
         return found
+
+    def persons(self, draws: Rows) -> Values:
+        """Return the figures of the pairs, on the data themselves and then on each draw, shape (1 + draws,)."""
+        rows = np.concatenate([np.ones((1, len(self.roles))), draws[:, self.roles]])
+        return self._pairs.figures(rows * self.ours.weights[self.roles])
 
     def by_demographics(self, ours: Rows, theirs: Rows, *, splits: int, seed: int) -> dict[str, Standing]:
         """Return what demographics tell; nothing where no trait has two levels with enough people.
@@ -167,14 +231,9 @@ class StandIns:
             splits: Random halves of the humans for the floor, and samples for the floor at equal n.
             seed: Of the halves and samples.
         """
-        if not self.levels or not self.theirs.items.ordered.any():
+        drawn, own = self.demographics(ours, theirs)
+        if not drawn:
             return {}
-        # The data themselves are the first row, and the draws follow.
-        us, them = (
-            np.concatenate([np.ones((1, side.shape[1])), side[:MOST_DRAWS]])
-            for side in (ours[:, self.roles], np.asarray(theirs))
-        )
-        drawn = self._told_of_roles(us).against(self._told_of_humans(them), self._whole.spread)
         floors = self._floors(splits, seed)
         apart = float(np.abs(self._whole.gaps).mean())
         guesses = {"explained": 0.0, "group_gaps": apart, "coefficients": 0.0}
@@ -182,7 +241,7 @@ class StandIns:
             name: Standing(
                 value=float(values[0]),
                 draws=values[1:],
-                human=float(self._whole.explained[0]) if name == "explained" else float("nan"),
+                human=float(own[name][0]) if name in own else float("nan"),
                 floors=(floors[0][name], floors[1][name]),
                 # Answers that know nothing of anybody show no differences between groups.
                 baselines=dict.fromkeys(("uniform", "margins"), guesses[name]),
@@ -190,6 +249,26 @@ class StandIns:
             )
             for name, values in drawn.items()
         }
+
+    def demographics(self, ours: Rows, theirs: Rows) -> tuple[Values, Values]:
+        """Return what demographics tell, on the data themselves and then on the first MOST_DRAWS draws.
+
+        Args:
+            ours: Draws of the roles, shape (draws, roles of the cast).
+            theirs: Draws of the humans.
+
+        Returns:
+            The figures, and the humans' own of those that are properties; none where no trait has two levels with
+            enough people.
+        """
+        if not self.levels or not self.theirs.items.ordered.any():
+            return {}, {}
+        us, them = (
+            np.concatenate([np.ones((1, side.shape[1])), side[:MOST_DRAWS]])
+            for side in (ours[:, self.roles], np.asarray(theirs))
+        )
+        humans = self._told_of_humans(them)
+        return self._told_of_roles(us).against(humans, self._whole.spread), {"explained": humans.explained}
 
     def _floors(self, splits: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
         """Figures of random halves of the humans, and of samples as large as the pairs against as large as theirs."""

@@ -10,13 +10,26 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from anthology_hub import EvaluateOptions, SimulateOptions, evaluate, load_run, open_model, simulate, unmatched
+from anthology_hub import (
+    Anthology,
+    EvaluateOptions,
+    SimulateOptions,
+    diagnose,
+    evaluate,
+    load_run,
+    match,
+    open_model,
+    simulate,
+    unmatched,
+)
 from anthology_hub.cli import main
+from anthology_hub.cli_comparing import UNCUT, _standard_error
 from anthology_hub.comparison import compare
 from anthology_hub.leaderboard import read_board
 from anthology_hub.measures import MEASURES
 from anthology_hub.report_tables import csv_table, latex, markdown
 from anthology_hub.resampling import pool_seeds
+from tests.made_runs import cast_of
 
 OPTIONS = EvaluateOptions(bootstraps=60)
 BIO = SimulateOptions(conditioning="bio")
@@ -121,6 +134,39 @@ def test_a_report_has_all_subgroups_and_what_is_published_only_those_asked_for(r
     assert "<h2>Subgroups</h2>" in (page / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_report_of_a_matched_run_shows_how_well_its_cast_fits(few, spending, starter, tmp_path):
+    cast = match(starter, few.sample(30), method="greedy")
+    simulate(cast, spending, open_model("scripted:uniform"), folder=tmp_path / "run")
+    few.save(tmp_path / "people")
+    given = (tmp_path / "run", *quick(tmp_path), "--report", tmp_path / "page")
+    assert "pictures of the matching" not in call("evaluate", *given).stdout
+    assert (tmp_path / "page" / "matching.png").is_file() and (tmp_path / "page" / "margins.png").is_file()
+    text = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    for fit in diagnose(starter, few, cast).agreement:
+        assert f'<td class="num">{fit.mean_probability:.3f}</td>' in text
+    starter.where(region="South").save(tmp_path / "other")
+    done = call("evaluate", *given, "--collection", tmp_path / "other", code=1)
+    assert f"the personas of {tmp_path / 'run'} are {starter.identity}, those of" in done.stderr
+    few.take(range(10)).save(tmp_path / "ten")
+    told = call("evaluate", *given[:3], "--humans", tmp_path / "ten", "--report", tmp_path / "page").stdout
+    assert "note: The pictures of the matching need the people of the run" in told
+
+
+def test_the_personas_of_another_collection_are_asked_for(few, spending, starter, tmp_path):
+    some = starter.where(region="South")
+    some.save(tmp_path / "south")
+    south = Anthology.load(tmp_path / "south")
+    simulate(match(south, few.sample(20)), spending, open_model("scripted:uniform"), folder=tmp_path / "run")
+    few.save(tmp_path / "people")
+    given = ("evaluate", tmp_path / "run", *quick(tmp_path), "--report", tmp_path / "page")
+    told = call(*given).stdout
+    assert (
+        f"note: The pictures of the matching need the personas, {south.identity}: give them with --collection" in told
+    )
+    assert "note: The pictures" not in call(*given, "--collection", tmp_path / "south").stdout
+    assert (tmp_path / "page" / "matching.png").is_file()
+
+
 # -- compare
 
 
@@ -146,6 +192,27 @@ def test_compare_shows_the_figures_that_are_asked_for(runs):
     assert "Total variation" in text and "Alpha" not in text
     everything = call("compare", runs / "guess", runs / "first", *quick(runs), "--measure", "all").stdout
     assert "Jensen-Shannon" in everything and "Entropy ratio" in everything
+
+
+def test_person_by_person_figures_are_compared_and_what_is_not_is_said(runs, few):
+    asked = ["--measure", "accuracy", "--measure", "fro_polychoric", "--measure", "coefficients"]
+    text = call("compare", runs / "guess", runs / "first", *quick(runs), *asked).stdout
+    found = compare({name: load_run(runs / name) for name in ("guess", "first")}, few, options=OPTIONS)
+    one = found.difference("accuracy", "guess", "first")
+    (line,) = [line for line in text.splitlines() if line.startswith("Accuracy ") and "guess - first" in line]
+    assert f"{one.value:.3f}  [{one.low:.3f}, {one.high:.3f}]" in line
+    assert "note: not compared" not in text
+
+
+def test_three_runs_show_p_values_adjusted_for_the_pairs(runs, few):
+    names = ("guess", "first", "again")
+    text = call("compare", *(runs / name for name in names), *quick(runs)).stdout
+    found = compare({name: load_run(runs / name) for name in names}, few, options=OPTIONS)
+    (head,) = [line for line in text.splitlines() if line.startswith("further from the humans")]
+    assert head.endswith("p  adj. p")
+    one = found.difference("wd_normalised", "guess", "first")
+    (line,) = [line for line in text.splitlines() if line.startswith("WD normalised") and "guess - first" in line]
+    assert f"{one.p:.3f}   {one.adjusted:.3f}  guess - first" in line
 
 
 def test_casts_of_other_sizes_are_said_to_be_so(runs):
@@ -194,6 +261,15 @@ def test_compare_writes_the_table_of_the_paper_and_the_verdict(runs, few, tmp_pa
     assert "guess against first: " in text and "is closer" in text
 
 
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_the_written_tables_have_the_figures_that_are_asked_for(runs, few, form):
+    asked = ["--measure", "tv", "--measure", "accuracy", "--measure", "fro_polychoric"]
+    text = call("compare", runs / "guess", runs / "first", *quick(runs), *asked, "--format", form).stdout
+    results = [evaluate(load_run(runs / name), few, options=OPTIONS) for name in ("guess", "first")]
+    write = {"markdown": markdown, "latex": latex}[form]
+    assert text.startswith(write(results, names=["guess", "first"], measures=["tv", "accuracy"]))
+
+
 def test_folders_of_one_name_are_told_apart_by_their_paths(runs, tmp_path):
     shutil.copytree(runs / "first", tmp_path / "guess")
     shown = json.loads(call("compare", runs / "guess", tmp_path / "guess", *quick(runs), "--json").stdout)
@@ -228,6 +304,21 @@ def test_pool_gives_the_mean_over_seeds_with_a_t_interval(runs, few):
 def test_pooled_figures_have_every_form(runs, form, head):
     text = call("compare", runs / "guess", runs / "again", *quick(runs), "--pool", "--format", form).stdout
     assert text.startswith(head) and len(text.splitlines()) >= 5
+
+
+def test_pooling_takes_the_spread_of_the_draws_where_an_interval_is_cut_at_the_end_of_the_range(few):
+    codes = np.stack([few.answers[key] for key in few.survey.keys], axis=1)
+    humans = few.take(np.flatnonzero((codes >= 0).all(axis=1))[:25].tolist())
+    picks = np.stack([humans.answers[key] for key in few.survey.keys], axis=1)
+    picks[0, 0] = (picks[0, 0] + 1) % 3
+    answers = cast_of(humans, picks, survey=few.survey)
+    options = replace(OPTIONS, resample="respondents", bootstraps=400)
+    cut, narrow = (evaluate(answers, humans, options=replace(options, level=level)) for level in (0.95, UNCUT))
+    one = cut.metric("accuracy")
+    assert one.high == 1 and one.low < one.value < 1
+    # The lower end of a figure that is no distance is normal.
+    assert _standard_error(narrow.metric("accuracy")) == pytest.approx((one.value - one.low) / 1.959963984540054)
+    assert _standard_error(replace(one, low=None)) is None
 
 
 # -- errors

@@ -1,12 +1,22 @@
 """`anthology-hub power` and `anthology-hub rectify`: from the options to the tables that are printed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from anthology_hub import EvaluateOptions, SimulateOptions, evaluate, open_model, simulate, unmatched
+from anthology_hub import (
+    EvaluateOptions,
+    Respondents,
+    SimulateOptions,
+    Survey,
+    evaluate,
+    open_model,
+    simulate,
+    unmatched,
+)
 from anthology_hub.cli_planning import power_command, rectify_command
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
 from anthology_hub.power import Assumed, Population, PowerOptions, plan_power
@@ -111,6 +121,18 @@ def test_rectify_takes_the_labelled_from_a_file_and_traits(runs, gss, tmp_path):
     assert np.isclose(found.rows[0].tuning, 1.0) and found.n_labelled == 80
 
 
+def test_rectify_takes_the_people_of_the_run_and_asks_for_those_of_a_file(gss, spending, tmp_path):
+    humans, how = Respondents.load("bfi").sample(80, seed=1), SimulateOptions(conditioning="nothing")
+    asked, model = Survey.load("bfi").select(["A1"]), open_model("scripted:uniform")
+    answers = simulate(unmatched(humans), asked, model, options=how, folder=tmp_path / "bfi")
+    found = rectify(answers, Respondents.load("bfi"), "A1", labelled=40)
+    assert ask(rectify_command, tmp_path / "bfi", "--question", "A1", "--labelled", 40).splitlines() == found.lines()
+    town = unmatched(replace(gss.sample(20), name="town"))
+    simulate(town, spending, model, options=how, folder=tmp_path / "town")
+    with pytest.raises(OptionError, match="the respondents 'town' of .*town came from a file: give it with --humans"):
+        ask(rectify_command, tmp_path / "town", "--question", "natenvir")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "error", "says"),
     [
@@ -141,8 +163,6 @@ def test_what_cannot_be_done_is_said(runs, command, arguments, error, says, tmp_
 
 
 def test_humans_of_another_survey_without_one_are_refused(runs, gss, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     monkeypatch.setattr("anthology_hub.cli_planning.load_humans", lambda _name, _wave: replace(gss, survey=None))
     with pytest.raises(OptionError, match="gss-2018 has no survey: give one with --survey"):
         ask(power_command, "--difference", 0.02, "--question", "nataid")

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from anthology_hub import EvaluateOptions, evaluate
 from anthology_hub.comparison import compare
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.measures import DISTANCE, MEASURES
+from anthology_hub.measures import AGREEMENT, DISTANCE, MEASURES
 from anthology_hub.resampling import bootstrap_counts
 from anthology_hub.schema import MISSING
 from tests.made_answers import SEEDS
@@ -41,7 +41,7 @@ def flat(difference):
 
 
 def test_differences_are_those_of_the_distances_and_of_the_ways_to_the_humans_own():
-    humans = people(1, 120, missing=0.05)
+    humans = people(1, 120, missing=0.05, traits={"gender": 2})
     runs = {"one": near(humans, 1), "two": near(humans, 2, share=0.8)}
     found = told(compare(runs, humans, options=SOME))
     one, two = (evaluate(run, humans, options=SOME) for run in runs.values())
@@ -49,9 +49,12 @@ def test_differences_are_those_of_the_distances_and_of_the_ways_to_the_humans_ow
         a, b = one.metric(name), two.metric(name)
         if MEASURES[name].kind == DISTANCE:
             assert difference.value == pytest.approx(a.value - b.value, abs=1e-9), name
+        elif MEASURES[name].kind == AGREEMENT:
+            assert difference.value == pytest.approx(b.value - a.value, abs=1e-9), name
         else:
             assert difference.value == pytest.approx(abs(a.value - a.human) - abs(b.value - b.human)), name
     assert list(found)[0] == "wd_normalised" and {"fro", "alpha", "omega", "kl", "variance_ratio"} < set(found)
+    assert {"accuracy", "mad_accuracy", "item_correlation", "explained", "group_gaps", "coefficients"} < set(found)
 
 
 def test_paired_draws_take_the_same_respondents_in_both_runs_and_the_same_humans():
@@ -75,8 +78,8 @@ def test_paired_draws_take_the_same_respondents_in_both_runs_and_the_same_humans
     assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach))
     moved = np.array(draws) - np.mean(draws) + found.value
     assert found.probability == pytest.approx((moved < 0).mean())
-    tail = min((moved <= 0).sum(), (moved >= 0).sum())
-    assert found.p == pytest.approx(min(1, 2 * (1 + tail) / 51))
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.value) / np.std(draws, ddof=1)))
+    assert found.adjusted == found.p
 
 
 @pytest.mark.parametrize(("adjustment", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
@@ -173,7 +176,11 @@ def test_what_the_respondents_have_in_common_drops_out_of_a_paired_difference():
     strangers = replace(two, respondent_ids=tuple(f"x{at}" for at in range(300)))
     paired, apart = (compare({"one": one, "two": each}, humans, options=SOME) for each in (two, strangers))
     assert paired.paired and not apart.paired
-    assert apart.notes == ("The casts stand for different respondents: their roles are drawn apart.",)
+    assert apart.notes == (
+        "300 of 300 roles stand for nobody among these humans. Figures person by person and by demographics are left "
+        "out.",
+        "The casts stand for different respondents: their roles are drawn apart.",
+    )
     widths = [one.difference("alpha", "one", "two") for one in (paired, apart)]
     assert (widths[0].high - widths[0].low) < 0.75 * (widths[1].high - widths[1].low)
 
@@ -213,6 +220,54 @@ def test_three_runs_are_compared_two_by_two():
     assert [(item.first, item.second) for item in comparison.items] == [pair for pair in pairs for _ in range(5)]
     values = [comparison.difference("wd", *pair).value for pair in pairs]
     assert values[1] == pytest.approx(values[0] + values[2])
+
+
+def test_p_values_of_several_runs_are_adjusted_over_pairs_and_questions_together():
+    humans = people(9, 80)
+    runs = {name: near(humans, at, share=0.2 + 0.25 * at) for at, name in enumerate("abc")}
+    comparison = compare(runs, humans, options=SOME)
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    for name in ("wd", "accuracy"):
+        held = [comparison.difference(name, *pair) for pair in pairs]
+        assert [one.adjusted for one in held] == pytest.approx(multipletests([one.p for one in held], method="holm")[1])
+    items = comparison.items
+    assert [item.adjusted for item in items] == pytest.approx(multipletests([i.p for i in items], method="holm")[1])
+    first = comparison.difference("wd_normalised", "a", "b")
+    assert f"p {first.adjusted:.3f} (Holm over 3 pairs of runs)" in list(comparison.lines())[0]
+    assert "questions in which two runs differ (p < 0.05, Holm over 3 pairs of runs): " in str(comparison)
+
+
+def test_what_is_found_hangs_on_the_level_asked_for_and_on_the_adjusted_p():
+    humans = people(9, 80)
+    runs = {name: near(humans, at, share=0.5) for at, name in enumerate("abcd")}
+    least = compare(runs, humans, options=SOME).difference("wd_normalised", "a", "b")
+    bound = round((least.p + least.adjusted) / 2, 3)
+    comparison = compare(runs, humans, options=replace(SOME, level=1 - bound))
+    heads = [one for one in comparison.differences if one.measure == "wd_normalised"]
+    for one, line in zip(heads, comparison.lines(), strict=False):
+        assert (one.adjusted < bound) == (" is closer" in line) and (one.p < bound) == (one.low > 0 or one.high < 0)
+    assert heads[0].p < bound <= heads[0].adjusted and "a against b: no clear difference" in str(comparison)
+    told = {item.question for item in comparison.items if item.adjusted < bound}
+    assert f"(p < {bound:.4g}, Holm over 6 pairs of runs): {', '.join(sorted(told)) or 'none'}" in str(comparison)
+
+
+def test_person_by_person_a_paired_difference_draws_the_same_people():
+    humans = people(17, 60, weighted=False)
+    runs = {"one": near(humans, 1), "two": near(humans, 2, share=0.6)}
+    order = np.argsort(humans.ids, kind="stable")
+    place = np.empty(60, dtype=int)
+    place[order] = np.arange(60)
+    same = {name: (run.picks == codes_of(humans, MINI)).mean(axis=1) for name, run in runs.items()}
+    gap = same["two"] - same["one"]
+    for held in ("both", "respondents"):
+        options = replace(SOME, bootstraps=50, seed=4, resample=held)
+        found = compare(runs, humans, options=options).difference("accuracy", "one", "two")
+        draws = bootstrap_counts(60, 50, seed=4)[:, place] @ gap / 60
+        reach = stats.norm.ppf(0.975) * np.std(draws, ddof=1)
+        assert [found.value, found.low, found.high] == pytest.approx(
+            [gap.mean(), gap.mean() - reach, gap.mean() + reach]
+        )
+        assert found.probability == 1
 
 
 def test_a_comparison_is_plain_json_and_a_table():

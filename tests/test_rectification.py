@@ -314,7 +314,7 @@ def test_what_limits_the_figures_is_said(run, humans):
     assert any("not allowed for" in note for note in rectify(run, design, "natenvir", labelled=99, options=PICKS).notes)
     few = rectify(run, humans, "natenvir", traits=["party"], labelled=55, options=PICKS)
     assert any("Few labelled people are" in note and "party=Other" in note for note in few.notes)
-    assert any("Fewer than 10 labelled people stand behind each figure" in note for note in few.notes)
+    assert any("fewer than 30 for each figure: the intervals may be too narrow" in note for note in few.notes)
 
 
 def test_it_goes_through_json_and_reads_as_text(run, humans):

@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -33,9 +34,11 @@ from anthology_hub import (
 from anthology_hub.cli import main
 from anthology_hub.errors import DataError, MissingExtraError
 from anthology_hub.measures import MEASURES
+from anthology_hub.report import weight_bins
 from anthology_hub.report_tables import FAMILIES, SHORT
 from anthology_hub.report_words import citations, figure_tables, left_out, rerun
 from anthology_hub.schema import Metric, Question, Subgroup
+from tests.made_runs import cast_of
 
 QUICK = EvaluateOptions(bootstraps=50, splits=10)
 HOSTILE = "<script>alert('x')</script> & \"$\\frac{$\" {{ 7 * 7 }} $a$"
@@ -196,6 +199,37 @@ def test_the_fit_and_the_margins_of_the_cast_stand_behind_their_pictures(full, p
         for level, *shares in zip(margin.levels, margin.humans, margin.cast, strict=True):
             assert f"{level} {shares[0]:.1%} {shares[1]:.1%}" in words
     assert "Fewer than 10 of the matched people have some level of age, " in words
+    for low, high, n in weight_bins(found.log_weights):
+        assert (f"{low:.2g} {high:.2g} {n}" in words) == (n > 0)
+    assert sum(n for *_, n in weight_bins(found.log_weights)) == 20
+    told = " ".join(f"{uses} {personas}" for uses, personas in found.reuse.items())
+    assert f"Roles played by a persona Personas {told} " in words
+
+
+def test_questions_without_an_order_have_no_correlations_on_the_page(humans, survey, tmp_path):
+    for ordinal in (("natenvir", "natroad"), ("natenvir",)):
+        asked = replace(survey, questions=tuple(replace(q, ordinal=q.key in ordinal) for q in survey.questions))
+        people = replace(humans.sample(40), survey=asked)
+        answers = cast_of(people, survey=asked)
+        page = Page(write_report(evaluate(answers, people, options=QUICK), tmp_path, answers=answers, humans=people))
+        if len(ordinal) == 1:
+            assert "All correlations" not in page.words
+        else:
+            table = page.words.split("All correlations")[1].split("Matching")[0]
+            assert "natroad natenvir" in table and "natheal" not in table and "natsci" not in table
+
+
+def test_how_much_the_order_of_options_moves_is_told_question_by_question(baseline, humans, tmp_path):
+    _, answers, plain = baseline
+    assert "Between orders" not in Page(write_report(plain, tmp_path)).words
+    gap = np.full(answers.picks.shape, np.nan, dtype=np.float32)
+    gap[:, 0], gap[0, 1] = 0.25, 0.5
+    result = evaluate(replace(answers, order_gap=gap), humans, options=QUICK)
+    assert [item.get("order_gap") for item in result.items] == [0.25, 0.5, None, None]
+    words = Page(write_report(result, tmp_path)).words
+    for item in result.items:
+        shown = f"{item['order_gap']:.3f}" if "order_gap" in item else "–"
+        assert f"{item['wd']:.3f} {item['wd_normalised']:.3f} {shown}" in words
 
 
 def test_undefined_figures_are_dashes_with_words(humans, survey, tmp_path):
@@ -495,6 +529,20 @@ def test_how_it_was_evaluated_is_in_the_command(full):
     )
     assert any("give it with --previous" in one for one in told.caveats)
     assert any("level 0.9" in one for one in told.caveats)
+
+
+def test_an_earlier_wave_is_named_in_the_command(full):
+    told = rerun(changed(full[2], {"previous": "gss-2016-file"}))
+    assert told.commands[1].endswith("--previous gss-2016-file")
+    assert any("gss-2016-file came from a file: put it in the place of" in one for one in told.caveats)
+    told = rerun(changed(full[2], {"previous": "gss-2018"}))
+    assert told.commands[1].endswith("--previous gss-2018") and not any("previous" in one for one in told.caveats)
+
+
+def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(full):
+    tags = re.findall(r'<div class="scroll"[^>]*>', Page(full[3]).source)
+    assert len(tags) > 10
+    assert all('tabindex="0" role="region" aria-label="' in tag for tag in tags)
 
 
 def test_a_result_without_provenance_says_so(baseline, tmp_path):

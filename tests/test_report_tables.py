@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from anthology_hub.errors import EmptyError, OptionError
+from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
 from anthology_hub.report_tables import as_html, csv_table, families, latex, markdown, number, percent, rows, short, way
 from anthology_hub.schema import Metric, Result, Subgroup
 
@@ -69,6 +69,26 @@ def test_one_survey_against_two_groups_of_humans_is_two_columns_that_say_so():
 def test_replicates_of_one_method_have_a_row_each():
     table = cells(markdown([result(), result(run_id="r2", wd=0.5), result(run_id="r3", wd=0.6)]))
     assert [row[3] for row in table[2:5]] == ["**0.400**", "0.500", "0.600"]
+
+
+def test_other_figures_can_make_the_columns_and_the_best_is_the_highest_of_an_agreement():
+    def one(run, accuracy):
+        found = (metric("tv", 0.3, floor=0.1), metric("accuracy", accuracy, human=0.8))
+        return result(run_id=run, metrics=found)
+
+    held, names = [one("r1", 0.4), one("r2", 0.5)], ["tv", "accuracy", "explained"]
+    table = cells(markdown(held, measures=names))
+    assert table[0][3:] == ["Total variation ↓", "Accuracy ↑", "Explained variance"]
+    assert [row[3:] for row in table[2:]] == [
+        ["**0.300**", "0.400", "–"],
+        ["**0.300**", "**0.500**", "–"],
+        ["0.100", "0.800", "–"],
+    ]
+    text = latex(held, measures=names)
+    assert r"& Matching & Total variation $\downarrow$ & Accuracy $\uparrow$ & Explained variance" in text
+    assert r"\begin{tabular}{lllrrr}" in text
+    with pytest.raises(UnknownNameError, match="unknown measure 'wdd': did you mean 'wd'"):
+        markdown(held, measures=["wdd"])
 
 
 def test_named_runs_have_their_names_in_the_first_column():
@@ -146,6 +166,20 @@ def test_csv_has_a_row_for_each_figure_with_all_its_company():
     assert first["majority"] == first["previous"] == "" and alpha["human"] == "0.7"
     assert (part["trait"], part["n"], part["n_humans"], part["attained"]) == ("age", "9", "40", "0.5")
     assert (first["model"], first["method"], first["matching"]) == ("meta/big", "anthology", "greedy")
+
+
+def test_csv_has_the_figures_of_each_question_and_how_much_the_order_of_options_moves():
+    item = {"question": "a", "wd": 0.4, "wd_normalised": 0.2, "jsd": 0.1, "order_gap": 0.05, "n_human": 90}
+    other = {"question": "b", "wd": None, "wd_normalised": None, "jsd": 0.3, "n_human": None, "n_simulated": 20}
+    table = rows([result(items=({**item, "n_simulated": 19}, other))])[4:]
+    assert [(row["question"], row["measure"], row["value"], row["n"], row["n_humans"]) for row in table] == [
+        ("a", "wd_normalised", 0.2, 19, 90),
+        ("a", "wd", 0.4, 19, 90),
+        ("a", "jsd", 0.1, 19, 90),
+        ("a", "order_gap", 0.05, 19, 90),
+        ("b", "jsd", 0.3, 20, None),
+    ]
+    assert table[3]["unit"] == "share of the probability"
 
 
 def test_what_is_not_a_number_is_an_empty_cell():

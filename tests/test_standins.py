@@ -9,7 +9,7 @@ from anthology_hub import EvaluateOptions, evaluate
 from anthology_hub.resampling import half_splits, samples
 from anthology_hub.schema import MISSING
 from anthology_hub.sides import human_side, simulated_side
-from anthology_hub.standins import StandIns
+from anthology_hub.standins import PERSON, StandIns
 from tests.made_answers import SEEDS
 from tests.made_runs import MINI, QUICK, cast_of, codes_of, people, with_picks
 
@@ -363,3 +363,103 @@ def test_questions_without_an_order_count_in_accuracy_alone():
     )
     assert found["mad_accuracy"].value is None and found["item_correlation"].value is None
     assert "with options in order" in found["mad_accuracy"].note and "explained" not in found
+
+
+# -- who is whom
+
+
+def played(answers, name):
+    inputs = {**answers.provenance["inputs"], "humans": name}
+    return replace(answers, provenance={**answers.provenance, "inputs": inputs})
+
+
+def test_people_of_another_name_are_not_paired_though_their_ids_are_the_same():
+    humans = people(21, 80, traits={"gender": 2})
+    others = replace(humans, name="another-file")
+    result = evaluate(cast_of(humans), others, options=replace(QUICK, by=("gender",)))
+    assert not set(found_in(result)) & {*PERSON, "explained", "group_gaps", "coefficients"}
+    assert {one.n for one in result.subgroups} == {0}
+    (note,) = [note for note in result.notes if "paired" in note]
+    assert note == (
+        "The run stands in for people of toy-humans, and these are of another-file: nobody is paired, though 80 ids "
+        "are the same. If they are the same people, name the humans 'toy-humans'. Figures person by person and by "
+        "demographics are left out."
+    )
+    renamed = evaluate(played(cast_of(humans), "another-file"), others, options=QUICK)
+    assert renamed.metric("accuracy").value == 1 and not any("paired" in note for note in renamed.notes)
+
+
+def test_roles_that_stand_for_nobody_there_are_counted():
+    humans = people(22, 60)
+    whole = cast_of(humans)
+    result = evaluate(whole, humans.take(range(20)), options=QUICK)
+    assert (
+        "40 of 60 roles stand for nobody among these humans. Figures person by person and by demographics are of the "
+        "other 20." in result.notes
+    )
+    strange = replace(humans, ids=tuple(f"x{at}" for at in range(60)))
+    result = evaluate(whole, strange, options=QUICK)
+    assert "accuracy" not in found_in(result)
+    assert (
+        "60 of 60 roles stand for nobody among these humans. Figures person by person and by demographics are left "
+        "out." in result.notes
+    )
+    assert not any("stand for nobody" in note for note in evaluate(whole, humans, options=QUICK).notes)
+
+
+def test_humans_of_one_id_are_not_told_apart_and_the_ids_are_counted():
+    humans = people(23, 60)
+    twice = replace(humans, ids=("r0", "r0", "r2", "r2", *humans.ids[4:]))
+    answers = replace(cast_of(humans), respondent_ids=twice.ids)
+    pairs = pairs_of(answers, twice)
+    assert pairs.roles.tolist() == pairs.people.tolist() == list(range(4, 60))
+    (note,) = [note for note in evaluate(answers, twice, options=QUICK).notes if "stand for nobody" in note]
+    assert "4 of 60 roles" in note and "2 ids, such as 'r0', are of several humans" in note
+
+
+# -- coded in opposite directions
+
+
+def reversed_codes(codes, at):
+    turned = codes.copy()
+    turned[:, at] = np.where(codes[:, at] == MISSING, MISSING, 5 - codes[:, at])
+    return turned
+
+
+def skewed(seed, n, **given):
+    """People most of whom take one of the first options."""
+    humans = people(seed, n, **given)
+    low = {key: np.where(column > 3, column - 3, column).astype(np.int16) for key, column in humans.answers.items()}
+    return replace(humans, answers=low)
+
+
+def told_turned(result):
+    return [note for note in result.notes if "look whether the options are coded in the same direction" in note]
+
+
+def test_a_scale_that_is_wholly_reversed_is_seen_in_the_persons_and_in_the_shares():
+    humans = skewed(24, 400, missing=0.1)
+    all_of_them = reversed_codes(codes_of(humans, MINI), list(range(5)))
+    shares, persons = told_turned(evaluate(cast_of(humans, all_of_them), humans, options=QUICK))
+    assert "answers to C1, C2, C3, C4, C5 fit the humans' shares far better when the scale is turned round" in shares
+    assert "answers to C1, C2, C3, C4, C5 go the opposite way of the answers of the persons stood in for" in persons
+    # Of other people only the shares tell.
+    others = replace(skewed(25, 400), name="another-file")
+    (shares,) = told_turned(evaluate(cast_of(humans, all_of_them), others, options=QUICK))
+    assert "C1, C2, C3, C4, C5 fit the humans' shares" in shares
+
+
+def test_one_reversed_question_alone_is_seen():
+    humans, one = skewed(26, 300), MINI.select(["C3"])
+    picks = reversed_codes(codes_of(humans, one), [0])
+    assert [" C3 fit" in note or " C3 go" in note for note in told_turned(
+        evaluate(cast_of(humans, picks, survey=one), humans, options=QUICK)
+    )] == [True, True]  # fmt: skip
+
+
+def test_answers_at_random_and_right_ones_are_not_taken_for_reversed():
+    humans = skewed(27, 400)
+    rng = np.random.default_rng(0)
+    shuffled = np.stack([rng.permutation(column) for column in codes_of(humans, MINI).T], axis=1)
+    for picks in (None, shuffled, rng.integers(0, 6, (400, 5)), np.full((400, 5), 3)):
+        assert told_turned(evaluate(cast_of(humans, picks), humans, options=QUICK)) == []
