@@ -38,6 +38,8 @@ MASS = 4
 that pass may lie anywhere."""
 LEAST_MASS = 10
 """And until they hold this many times the root of all rows, where a search without a filter is easy."""
+MOST_OF_AN_OWNER = 8
+"""Rows proposed for each wanted owner, at most."""
 CODES = 4
 """Codes passed over in the time of one inner product with a vector."""
 OPENING_ROWS = 256
@@ -219,10 +221,11 @@ class Index:
             raise OptionError(f"owners of shape {owners.shape} do not fit {len(self)} rows: give one for each")
         queries, allowed = self._fitting(query[None], k), self._filter(among)
         most = len(self) if allowed is None else len(allowed.rows)
-        # Most of the best rows have owners of their own: twice as many nearly always do, and more are asked for if not.
-        wanted = k if most <= k or owners[-1] - owners[0] + 1 == len(self) else 2 * k
+        # The rows of an owner may lie together, so many are proposed, but lists are read for twice as many at most.
+        each = ceil(len(self) / max(1, owners[-1] - owners[0] + 1)) if most else 1
+        wanted, each = (k if each == 1 else 2 * k), min(each, MOST_OF_AN_OWNER)
         while True:
-            hits = self._found(queries, wanted, allowed)[0].first(wanted).best_of(owners)
+            hits = self._found(queries, wanted, allowed, each=each)[0].best_of(owners)
             if len(hits) >= k or wanted >= most:
                 return hits.first(k)
             wanted = min(2 * wanted, most)
@@ -236,15 +239,18 @@ class Index:
             )
         return np.ascontiguousarray(queries, dtype=np.float32)
 
-    def _found(self, queries: NDArray[np.float32], k: int, allowed: _Filter | None) -> list[Hits]:
-        """At least the k best rows of each query, as far as they are there and found, best first."""
+    def _found(self, queries: NDArray[np.float32], k: int, allowed: _Filter | None, *, each: int = 1) -> list[Hits]:
+        """At least the k best rows of each query, as far as they are there and found, best first.
+
+        Lists are read for k rows, and `each` times as many rows are taken from them.
+        """
         most = len(self) if allowed is None else len(allowed.rows)
         with one_thread() if len(queries) == 1 else nullcontext():
             if self._lists is None or CODES * most**2 <= self._mass(k) * len(self):
-                return self._exact(queries, k, allowed)
+                return self._exact(queries, k * each, allowed)
             lists = self._lists_to_read(self._lists, queries, k, allowed)
             bits = None if allowed is None else allowed.bits
-            rows = self._lists.candidates(queries, lists, CANDIDATES * k, bits=bits)
+            rows = self._lists.candidates(queries, lists, CANDIDATES * k * each, bits=bits)
             found = ranked(queries, self._vectors, rows)
             return found if min(map(len, found)) >= min(k, most) else self._exact(queries, k, allowed)
 
