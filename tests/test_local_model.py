@@ -20,7 +20,7 @@ from transformers.utils import logging
 from anthology_hub import open_model
 from anthology_hub.errors import ModelError, OptionError
 from anthology_hub.models import Sampling
-from anthology_hub.models.local import LocalModel, convert_gguf
+from anthology_hub.models.local import LocalModel, convert_gguf, draw_tokens
 from anthology_hub.models.prefixes import SHARE, PrefixCache
 from anthology_hub.prompts import Prompt, question_text
 from anthology_hub.schema import Survey
@@ -358,6 +358,24 @@ def test_top_p_keeps_the_smallest_set_of_tokens_that_reaches_it(tiny, reference)
         assert seen <= allowed
         assert len(seen) > min(len(allowed), 10) / 2
     assert len(set(tiny.complete([prompt] * 300, Sampling(max_tokens=1, stop=()), seeds=range(300)))) > len(allowed)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.3, 0.9), (3.0, 0.99), (0.0, 1.0)])
+def test_looking_at_likely_tokens_first_draws_what_the_whole_order_gives(temperature, top_p):
+    # Rounded, so that many tokens weigh the same; at 3.0 most draws fall beyond the likely ones.
+    rng = np.random.default_rng(5)
+    logits = torch.from_numpy(rng.normal(size=(60, 1500)).astype(np.float32)).round(decimals=1)
+    uniforms = [*rng.random(58).tolist(), 0.0, 1 - 1e-12]
+    wanted = []
+    for row, uniform in zip(logits, uniforms, strict=True):
+        below = row - row.max()
+        weights = ((below / temperature).exp() if temperature else (below == 0).float()).double().numpy()
+        order = np.argsort(-weights, kind="stable")
+        cumulative = np.cumsum(weights[order])
+        kept = int(np.searchsorted(cumulative, top_p * cumulative[-1] * (1 - 1e-12)))
+        place = np.searchsorted(cumulative, uniform * cumulative[kept], side="right")
+        wanted.append(int(order[min(int(place), kept)]))
+    assert draw_tokens(logits, Sampling(temperature=temperature, top_p=top_p), uniforms) == wanted
 
 
 def test_sampled_tokens_follow_the_probabilities(tiny, reference):
