@@ -203,7 +203,7 @@ def test_undefined_figures_are_dashes_with_words(humans, survey, tmp_path):
     cast = unmatched(humans.sample(10))
     answers = simulate(cast, survey, open_model("scripted:first"), options=SimulateOptions(conditioning="nothing"))
     result = evaluate(answers, humans.sample(10), options=QUICK)
-    assert result.metric("fro").value is None and result.metric("wd").floor_equal_n is None
+    assert result.metric("fro").value is None and result.metric("fro").floor is None
     words = Page(write_report(result, tmp_path, answers=answers, humans=humans.sample(10))).words
     assert "Correlations are undefined: only one option occurs among the simulated answers" in words
     assert "Grey cells are undefined" in words
