@@ -38,7 +38,7 @@ from anthology_hub.ranking import (
     rank,
     with_status,
 )
-from anthology_hub.schema import SCHEMA_VERSION, SMALLEST_CELL, Answers, Result, digest, read_json
+from anthology_hub.schema import SCHEMA_VERSION, SMALLEST_CELL, Answers, Result, Scale, Subgroup, digest, read_json
 
 __all__ = [
     "HUMANS",
@@ -454,7 +454,7 @@ def _check(result: Result) -> None:
 
 
 def _check_metrics(result: Result) -> None:
-    parts = (*result.subgroups, *result.scales)
+    parts: tuple[Subgroup | Scale, ...] = (*result.subgroups, *result.scales)
     for metric in (*result.metrics, *(metric for part in parts for metric in part.metrics)):
         least = MEASURES[metric.name].least if metric.name in MEASURES else 0.0
         for part in ("value", "low", "high", "floor", "floor_equal_n", "human", *BASELINES):

@@ -125,10 +125,10 @@ def humans_of(result: Result) -> str:
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, object]]:
-    """Return one row for each result, subgroup or question, and figure: what it is of, value, interval, company.
+    """Return one row for each result, subgroup, scale or question, and figure: what it is of, value, interval, company.
 
-    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level and question. What
-    is left out: shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
+    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level, scale and question.
+    What is left out: shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
 
     Example:
         >>> rows([])
@@ -176,10 +176,14 @@ def _run(result: Result) -> dict[str, object]:
 
 
 def _figures(result: Result) -> Iterator[dict[str, object]]:
-    whole = [("", "", result.n, result.n_humans, metric) for metric in result.metrics]
-    parts = [(one.trait, one.level, one.n, one.n_human, metric) for one in result.subgroups for metric in one.metrics]
-    for trait, level, n, n_humans, metric in (*whole, *parts):
-        head = {"trait": trait, "level": level, "n": n, "n_humans": n_humans, "measure": metric.name}
+    whole, n = {"trait": "", "level": "", "scale": ""}, {"n": result.n, "n_humans": result.n_humans}
+    found = [({**whole, **n}, metric) for metric in result.metrics]
+    for group in result.subgroups:
+        of = {"trait": group.trait, "level": group.level, "n": group.n, "n_humans": group.n_human}
+        found += [({**whole, **of}, metric) for metric in group.metrics]
+    found += [({**whole, "scale": scale.name, **n}, metric) for scale in result.scales for metric in scale.metrics]
+    for of, metric in found:
+        head = {**of, "measure": metric.name}
         values = {name: _defined(getattr(metric, name)) for name in ("value", "low", "high", *COMPANY)}
         yield {**head, "unit": metric.unit, **values, "attained": _defined(way(metric)), "note": metric.note}
     for item in result.items:

@@ -95,7 +95,7 @@ DIAGNOSTIC_WORDS = {
 }
 COMPANY_WORDS = {
     "floor": ("Human floor, split-half", "mean over random halves of the humans, one half against the other"),
-    "floor_equal_n": ("Human floor, equal n", "mean over random samples of humans as large as the cast, against all"),
+    "floor_equal_n": ("Human floor, equal n", "mean over samples of people like the humans, as many as the cast"),
     "uniform": ("Uniform", "every option equally often"),
     "majority": ("Majority", "everybody gives the humans' most common answer"),
     "margins": (
@@ -424,12 +424,9 @@ def _no_company(metric: Metric, result: Result) -> Iterator[str]:
 
 
 def _why_no_equal(result: Result) -> str:
-    if result.n < result.n_humans:
-        return "No floor at equal n: it is not defined on such small samples of humans."
     if not result.n_humans:
         return "No floor at equal n: of the humans only shares of answers are known."
-    than = "as large as" if result.n == result.n_humans else "larger than"
-    return f"No floor at equal n: the cast is {than} the group of humans, so no smaller sample can be drawn."
+    return "No floor at equal n: it is not defined on samples of these humans."
 
 
 def notes(result: Result, humans: Respondents | None, diagnosis: Diagnosis | None) -> list[str]:

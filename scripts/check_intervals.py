@@ -1,11 +1,12 @@
 """How often the intervals of `evaluate` hold the true value, over many made surveys.
 
-python scripts/check_intervals.py [--surveys 1000] [--draws 200] [--design NAME ...] [--seed 0] [--workers 1]
+python scripts/check_intervals.py [--surveys 1000] [--draws 200] [--design NAME ...] [--seed 0] [--workers 1] [--more]
 
 Humans and simulator are made by the script, so that the true value of every figure is known: that of POPULATION
 people, or exactly 0 where both are the same. Each survey is a new sample of people, a cast that stands for them and
 its answers, handed to `evaluate` itself, with fewer bootstrap draws than usual. Prints a Markdown table of coverage in
 percent, marks what is outside `allowed`, and exits with 1 where that is a figure of PROMISED or, too low, of AT_LEAST.
+With `--more` the table is that of the other figures, of subgroups and of the parity gap, of which nothing is promised.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from anthology_hub.evaluation import EvaluateOptions, evaluate
 from anthology_hub.prompts import derive_seed
-from anthology_hub.schema import ANSWERED, Answers, Respondents, Result, Survey
+from anthology_hub.schema import ANSWERED, Answers, Metric, Respondents, Result, Survey
 
 POPULATION = 200_000
 LEVEL = 0.95
@@ -41,6 +42,9 @@ LEAST = 200
 AT_LEAST = (*DISTANCES, "kl", "group_gaps")
 """Covered as often as said or more: near 0 an interval that reaches down to 0 cannot miss on that side."""
 FIGURES = (*DISTANCES, "kl", *PROMISED, "group_gaps", "coefficients")
+
+MORE = ("entropy_ratio", "cbs", "fro_spearman", "mad_accuracy", "subgroup", "gap")
+"""Figures of the second table; `subgroup` is the headline in the smallest group, `gap` the parity gap of the groups."""
 
 Codes = NDArray[np.int16]
 Held = Mapping[str, NDArray[np.float64]]
@@ -226,52 +230,82 @@ def study(design: Design, people: People, cast: NDArray[np.int64]) -> tuple[Answ
     return answers, humans
 
 
-def evaluated(design: Design, seed: int, *, draws: int) -> Result:
+def evaluated(design: Design, seed: int, *, draws: int, more: bool = False) -> Result:
     """Make one survey and evaluate it."""
     rng = np.random.default_rng(seed)
     people = draw(design, max(design.n, design.humans), rng)
     cast = np.sort(rng.choice(len(people.human), design.n, replace=False))
     answers, humans = study(design, people, cast)
     return evaluate(
-        answers, humans, options=EvaluateOptions(splits=1, bootstraps=draws, level=LEVEL, seed=seed % 2**31)
+        answers,
+        humans,
+        options=EvaluateOptions(
+            splits=1, bootstraps=draws, level=LEVEL, seed=seed % 2**31, by=("group",) if more else (), least=5
+        ),
     )
 
 
-def truth(design: Design, *, seed: int) -> dict[str, float]:
-    """Return what `evaluate` would say of everybody; of a simulator that is right, that no figure differs."""
-    even = Design(name=design.name, n=POPULATION, far=design.far, shared=design.shared)
-    result = evaluated(even, derive_seed(seed, design.name, "truth", 0), draws=2)
-    found = {metric.name: float("nan") if metric.value is None else metric.value for metric in result.metrics}
-    if not design.far:
-        found |= dict.fromkeys((*DISTANCES, "kl", "group_gaps"), 0.0) | {"coefficients": 1.0}
+def figures_of(result: Result) -> dict[str, Metric]:
+    """Return every figure of a result, and of its subgroups what MORE names."""
+    found = {metric.name: metric for metric in result.metrics}
+    for one in result.subgroups:
+        if one.level == "c" and one.metrics:
+            found["subgroup"] = one.metric("wd_normalised")
+        if one.gap is not None:
+            found["gap"] = Metric(name="gap", value=one.gap, unit="", low=one.gap_low, high=one.gap_high)
     return found
 
 
-def covered(result: Result, true: Mapping[str, float]) -> dict[str, float]:
+def truth(design: Design, *, seed: int, more: bool = False) -> dict[str, float]:
+    """Return what `evaluate` would say of everybody; of a simulator that is right, that no figure differs."""
+    even = Design(name=design.name, n=POPULATION, far=design.far, shared=design.shared)
+    result = evaluated(even, derive_seed(seed, design.name, "truth", 0), draws=2, more=more)
+    figures = figures_of(result).values()
+    found = {metric.name: float("nan") if metric.value is None else metric.value for metric in figures}
+    if more:
+        found |= _far_apart(result)
+    if not design.far:
+        found |= dict.fromkeys((*DISTANCES, "kl", "group_gaps"), 0.0) | {"coefficients": 1.0, "entropy_ratio": 1.0}
+        found |= dict.fromkeys(("cbs", "fro_spearman", "subgroup", "gap"), 0.0)
+    return found
+
+
+def _far_apart(result: Result) -> dict[str, float]:
+    """The gap between the groups, and the distance in the smallest, as measured: so many people have little chance."""
+    values = {one.level: one.metric("wd_normalised").value or 0.0 for one in result.subgroups}
+    return {"subgroup": values["c"], "gap": max(values.values()) - min(values.values())}
+
+
+def covered(result: Result, true: Mapping[str, float], *, more: bool = False) -> dict[str, float]:
     """Return for each figure whether its interval holds the true value, 1 or 0; NaN where there is no interval."""
-    found = {}
-    for name in FIGURES:
-        low, high = result.metric(name).low, result.metric(name).high
+    found, figures = {}, figures_of(result)
+    for name in MORE if more else FIGURES:
+        one = figures.get(name)
+        low, high = (None, None) if one is None else (one.low, one.high)
         found[name] = float("nan") if low is None or high is None else float(low <= true[name] <= high)
     return found
 
 
-def one_survey(number: int, *, design: Design, seed: int, draws: int, true: Mapping[str, float]) -> dict[str, float]:
+def one_survey(
+    number: int, *, design: Design, seed: int, draws: int, true: Mapping[str, float], more: bool = False
+) -> dict[str, float]:
     """Make the survey of this number; see which intervals hold."""
-    return covered(evaluated(design, derive_seed(seed, design.name, "survey", number), draws=draws), true)
+    result = evaluated(design, derive_seed(seed, design.name, "survey", number), draws=draws, more=more)
+    return covered(result, true, more=more)
 
 
 def coverage(
-    design: Design, surveys: int, *, draws: int, seed: int, workers: int = 1
+    design: Design, surveys: int, *, draws: int, seed: int, workers: int = 1, more: bool = False
 ) -> dict[str, NDArray[np.float64]]:
     """Return whether the intervals held, survey by survey."""
-    task = partial(one_survey, design=design, seed=seed, draws=draws, true=truth(design, seed=seed))
+    true = truth(design, seed=seed, more=more)
+    task = partial(one_survey, design=design, seed=seed, draws=draws, true=true, more=more)
     if workers == 1:
         found = list(map(task, range(surveys)))
     else:
         with ProcessPoolExecutor(workers) as pool:
             found = list(pool.map(task, range(surveys), chunksize=10))
-    return {name: np.array([each[name] for each in found]) for name in FIGURES}
+    return {name: np.array([each[name] for each in found]) for name in (MORE if more else FIGURES)}
 
 
 def shares(held: Held) -> dict[str, float]:
@@ -295,20 +329,20 @@ def broken(design: Design, found: Mapping[str, float], surveys: int) -> list[str
     kept = (*AT_LEAST, *(PROMISED if design.n >= LEAST else ()))
     # Roles of one persona are drawn in lumps, and lumps vary more than people: wider than need be.
     above = PROMISED if design.shared == 1 and design.n >= LEAST else ()
-    return [name for name in FIGURES if (name in kept and found[name] < low) or (name in above and found[name] > high)]
+    return [name for name in found if (name in kept and found[name] < low) or (name in above and found[name] > high)]
 
 
-def head(surveys: int) -> str:
+def head(surveys: int, figures: Sequence[str] = FIGURES) -> str:
     """Return the first two lines of the table."""
-    names = " | ".join(f"`{figure}`" for figure in FIGURES)
-    return f"| % of {surveys:,} surveys | {names} |\n|{' --- |' * (1 + len(FIGURES))}"
+    names = " | ".join(f"`{figure}`" for figure in figures)
+    return f"| % of {surveys:,} surveys | {names} |\n|{' --- |' * (1 + len(figures))}"
 
 
 def row(design: Design, held: Held) -> str:
     """Return one row of the table; a star marks what is not as promised."""
-    found, surveys = shares(held), len(held[FIGURES[0]])
+    found, surveys = shares(held), len(next(iter(held.values())))
     wrong, cells = broken(design, found, surveys), []
-    for name in FIGURES:
+    for name in held:
         lost = int(np.isnan(held[name]).sum())
         cells.append(
             f"{100 * found[name]:.1f}{' *' if name in wrong else ''}{f' (of {surveys - lost})' if lost else ''}"
@@ -324,14 +358,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--design", action="append", choices=[design.name for design in DESIGNS])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--more", action="store_true", help="the table of the other figures")
     given = parser.parse_args(arguments)
     # One thread for each survey: the tables are small, and the surveys are many.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(head(given.surveys))
+    print(head(given.surveys, MORE if given.more else FIGURES))
     wrong = []
     for design in DESIGNS:
         if not given.design or design.name in given.design:
-            held = coverage(design, given.surveys, draws=given.draws, seed=given.seed, workers=given.workers)
+            held = coverage(
+                design, given.surveys, draws=given.draws, seed=given.seed, workers=given.workers, more=given.more
+            )
             wrong += broken(design, shares(held), given.surveys)
             print(row(design, held), flush=True)
     return int(bool(wrong))

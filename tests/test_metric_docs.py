@@ -188,6 +188,16 @@ def test_the_script_prints_a_row_and_finds_no_promise_broken(small, capsys):
     assert "*" not in row
 
 
+def test_the_other_figures_have_a_table_of_their_own_which_holds_what_is_known(small, capsys):
+    assert check_intervals.main([*small, "--more"]) == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head == "| % of 20 surveys | " + " | ".join(f"`{name}`" for name in check_intervals.MORE) + " |"
+    found = dict(zip(check_intervals.MORE, (float(cell.split()[0]) for cell in row.split("|")[2:-1]), strict=True))
+    assert found["gap"] >= 80 and found["entropy_ratio"] >= 80 and found["mad_accuracy"] >= 80
+    true = check_intervals.truth(design("500 people, no distance"), seed=0, more=True)
+    assert (true["gap"], true["subgroup"], true["entropy_ratio"]) == (0.0, 0.0, 1.0)
+
+
 def test_the_script_exits_with_1_and_stars_once_intervals_are_too_narrow(small, capsys, monkeypatch):
     honest = resampling.interval
     monkeypatch.setattr(

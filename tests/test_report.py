@@ -37,7 +37,7 @@ from anthology_hub.measures import MEASURES
 from anthology_hub.report import weight_bins
 from anthology_hub.report_tables import FAMILIES, SHORT
 from anthology_hub.report_words import citations, figure_tables, left_out, rerun
-from anthology_hub.schema import Metric, Question, Subgroup
+from anthology_hub.schema import Metric, Question, Scale, Subgroup
 from tests.made_runs import cast_of
 
 QUICK = EvaluateOptions(bootstraps=50, splits=10)
@@ -237,10 +237,10 @@ def test_undefined_figures_are_dashes_with_words(humans, survey, tmp_path):
     cast = unmatched(humans.sample(10))
     answers = simulate(cast, survey, open_model("scripted:first"), options=SimulateOptions(conditioning="nothing"))
     result = evaluate(answers, humans.sample(10), options=QUICK)
-    assert result.metric("fro").value is None and result.metric("wd").floor_equal_n is None
+    assert result.metric("fro").value is None and result.metric("fro").floor is None
     words = Page(write_report(result, tmp_path, answers=answers, humans=humans.sample(10))).words
     assert "Correlations are undefined: only one option occurs among the simulated answers" in words
-    assert "as large as the group of humans" in words and "Grey cells are undefined" in words
+    assert "Grey cells are undefined" in words
     assert "–" in words and "nan" not in words.split() and "None" not in words
 
 
@@ -416,6 +416,21 @@ def test_without_the_answers_only_their_number_is_told(baseline):
     result = baseline[2]
     items = ({**result.items[0], "n_simulated": 15}, *result.items[1:])
     assert left_out(replace(result, items=items)).unanswered[0]["without an answer"] == 5
+
+
+def test_scales_and_the_chance_of_each_question_stand_on_the_page_and_older_results_show_a_dash(baseline, tmp_path):
+    result = baseline[2]
+    alpha = replace(result.metric("alpha"), value=0.4321, low=0.1111, high=0.6543, human=0.7654)
+    scale = Scale(name="spending", questions=result.questions[:2], metrics=(alpha, replace(alpha, name="omega")))
+    words = Page(write_report(replace(result, scales=(scale,)), tmp_path / "new")).words
+    assert "spending 2 0.432 0.111 to 0.654 0.765 0.432 0.111 to 0.654 0.765" in words
+    item = result.items[0]
+    ends = f"{item['wd']:.3f} {item['wd_low']:.3f} to {item['wd_high']:.3f} {item['wd_floor_equal_n']:.3f}"
+    assert ends in words
+    older = [{name: value for name, value in one.items() if not name.startswith("wd_")} for one in result.items]
+    older = [{**one, "wd_normalised": item["wd_normalised"]} for one, item in zip(older, result.items, strict=True)]
+    words = Page(write_report(replace(result, items=tuple(older)), tmp_path / "old")).words
+    assert f"{item['wd']:.3f} – – {item['wd_normalised']:.3f}" in words and "Scales" not in words
 
 
 def test_a_result_without_gaps_says_that_nothing_was_left_out(baseline, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
 from anthology_hub.report_tables import as_html, csv_table, families, latex, markdown, number, percent, rows, short, way
-from anthology_hub.schema import Metric, Result, Subgroup
+from anthology_hub.schema import Metric, Result, Scale, Subgroup
 
 HOSTILE = "a_b & 50% $x$ #1 {c} ~d ^e \\f <b>|*`\n[g]"
 
@@ -180,6 +180,13 @@ def test_csv_has_the_figures_of_each_question_and_how_much_the_order_of_options_
         ("b", "jsd", 0.3, 20, None),
     ]
     assert table[3]["unit"] == "share of the probability"
+
+
+def test_csv_has_a_row_for_each_figure_of_each_scale():
+    scale = Scale(name="openness", questions=("O1", "O2"), metrics=(metric("alpha", 0.5, human=0.6),))
+    *whole, last = csv.DictReader(io.StringIO(csv_table([result(scales=(scale,))])))
+    assert {row["scale"] for row in whole} == {""}
+    assert (last["scale"], last["measure"], last["value"], last["human"]) == ("openness", "alpha", "0.5", "0.6")
 
 
 def test_what_is_not_a_number_is_an_empty_cell():

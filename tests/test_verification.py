@@ -20,7 +20,7 @@ from anthology_hub.margins import Margins
 from anthology_hub.matching import as_themselves, unmatched
 from anthology_hub.models.scripted import ScriptedModel
 from anthology_hub.prompts import derive_seed
-from anthology_hub.schema import Result, digest
+from anthology_hub.schema import Metric, Result, Scale, digest
 from anthology_hub.verification import Difference, SurveyProtocol, mark
 from tests.test_administration import MIXED, WAYS, talk
 from tests.test_simulation import moody
@@ -217,12 +217,14 @@ def test_every_companion_of_a_figure_is_recomputed(pushed, gss, part):
 def test_figures_of_questions_and_scales_are_recomputed_where_they_were_published(pushed, gss):
     added = ("wd_low", "wd_high", "wd_floor", "wd_floor_equal_n")
     older = [{name: value for name, value in item.items() if name not in added} for item in pushed.result.items]
-    assert pushed.forge(items=tuple(older), scales=()).verified(gss).verdict == "verified"
+    run = pushed.forge(items=tuple(older), scales=())
+    assert run.verified(gss).verdict == "verified"
     key = pushed.result.items[0]["question"]
     better = [{**older[0], "wd_high": 0.01}, *older[1:]]
-    assert found(pushed.forge(items=tuple(better)).verified(gss)) == {("figure", f"items.{key}.wd_high")}
+    run = run.forge(items=tuple(better))
+    assert found(run.verified(gss)) == {("figure", f"items.{key}.wd_high")}
     made_up = Scale(name="spending", questions=(key,), metrics=(Metric(name="alpha", value=0.9, unit=""),))
-    assert ("figure", "scales.spending") in found(pushed.forge(scales=(made_up,)).verified(gss))
+    assert ("figure", "scales.spending") in found(run.forge(scales=(made_up,)).verified(gss))
 
 
 def test_a_figure_in_the_every_eval_ever_part_alone_is_found(pushed, gss):
