@@ -150,7 +150,7 @@ def evaluate(
         notes.append(f"The options of {left_out} have no order: these questions count only in figures that need none.")
     if isinstance(humans, Respondents):
         notes += unpaired(answers, humans)
-    notes += _turned(contest, answers.survey)
+    notes += _coded(contest, answers.survey)
     subgroups = tuple(_subgroups(answers, humans, contest)) if options.by else ()
     items_found, scales = _items(answers, contest), tuple(contest.scales(answers.survey))
     result = _result(answers, humans, options, found, items_found, tuple(notes), subgroups, previous)
@@ -400,7 +400,7 @@ def _administered(whole: Answers, compared: Answers) -> Iterator[str]:
         gap = float(np.nanmean(compared.order_gap))
         yield (
             "Every question was asked in two orders of its options and the probabilities averaged; between the orders "
-            f"{gap:.3f} of the probability moves on average (total variation distance; the items tell it of each)."
+            f"{gap:.3f} of the probability moves on average (total variation distance)."
         )
 
 
@@ -463,26 +463,33 @@ def _alike(figures: Figures, who: str, survey: Survey, kept: NDArray[np.bool_]) 
     return f"only one option occurs among the {who} answers to {', '.join(named)}" if named else ""
 
 
-def _turned(contest: _Contest, survey: Survey) -> Iterator[str]:
+def _coded(contest: _Contest, survey: Survey) -> Iterator[str]:
     """Say which questions seem to be coded in opposite directions on the two sides, and what speaks for it."""
     ours, theirs, pairs = contest.ours, contest.theirs, contest.pairs
     us, them, n = ours.whole, theirs.whole, effective_size(ours.weights)
-    signs = {"fit the humans' shares far better when the scale is turned round": _nearer_turned(us, them, ours, theirs)}
-    if isinstance(theirs, Side):
-        signs["go with the other questions the opposite way"] = _opposite(us, them, n, survey)
-    if pairs is not None:
-        signs["go the opposite way of the answers of the persons stood in for"] = pairs.against_themselves
-    for sign, found in signs.items():
-        if found.any():
-            turned = ", ".join(key for key, odd in zip(survey.keys, found, strict=True) if odd)
+    nobody = np.zeros(len(survey.keys), dtype=bool)
+    against = nobody if pairs is None else pairs.against_themselves
+    nearer = _nearer_turned(us, them, ours, theirs)
+    apart = _turned(us, them, n, survey) if isinstance(theirs, Side) else []
+    signs = {
+        "fit the humans' shares far better when the scale is turned round": _named(nearer, survey),
+        "go with the other questions the opposite way": apart,
+        "go the opposite way of the answers of the persons stood in for": _named(against, survey),
+    }
+    for sign, turned in signs.items():
+        if turned:
             yield (
-                f"The simulated answers to {turned} {sign}: look whether the options are coded in the same direction "
-                "on both sides."
+                f"The simulated answers to {', '.join(turned)} {sign}: look whether the options are coded in the same "
+                "direction on both sides."
             )
 
 
-def _opposite(us: Figures, them: Figures, n: float, survey: Survey) -> NDArray[np.bool_]:
-    """Return which questions go with the others in the opposite direction, beyond what chance does.
+def _named(found: NDArray[np.bool_], survey: Survey) -> list[str]:
+    return [key for key, odd in zip(survey.keys, found, strict=True) if odd]
+
+
+def _turned(us: Figures, them: Figures, n: float, survey: Survey) -> list[str]:
+    """Return the questions that go with the others in the opposite direction, beyond what chance does.
 
     Of unrelated answers of n people, the correlations of a question with the others, weighted by the humans', sum to 0
     with a variance of the squares' sum over n; four standard deviations below are no chance.
@@ -494,14 +501,15 @@ def _opposite(us: Figures, them: Figures, n: float, survey: Survey) -> NDArray[n
     opposite = together < -4 * np.sqrt(size / max(n, 1))
     # One that is turned turns all that it goes with: the others are named only if most of their pairs are.
     most = (one * other * apart < 0).sum(axis=1) > apart.sum(axis=1) / 2
-    return np.asarray(opposite & most & (size > 0))
+    return _named(opposite & most & (size > 0), survey)
 
 
 def _nearer_turned(us: Figures, them: Figures, ours: Side, theirs: Side | Shares) -> NDArray[np.bool_]:
     """Return in which questions turning the scale round takes away most of a distance that is no chance.
 
-    The distance must fall to a quarter, by more than four standard errors of the difference of the means. Of two
-    options the turned one is near whenever the majority is wrong: these are left out, and so are nominal ones.
+    The distance must fall to a quarter, by more than four standard errors of what turning does, which moves the mean by
+    twice its distance from the middle. Of two options the turned one is near whenever the majority is wrong: these are
+    left out, and so are nominal ones.
     """
     items = ours.items
     turned = np.zeros_like(us.shares)
@@ -510,7 +518,7 @@ def _nearer_turned(us: Figures, them: Figures, ours: Side, theirs: Side | Shares
     now, then = (metrics.wasserstein(shares, them.shares)[0] for shares in (us.shares, turned))
     sizes = [effective_size(side.weights) if isinstance(side, Side) else np.inf for side in (ours, theirs)]
     error = np.sqrt(us.variance[0] / sizes[0] + them.variance[0] / sizes[1])
-    return np.asarray(items.ordered & (items.n_options > 2) & (then < now / 4) & (now - then > 4 * error))
+    return np.asarray(items.ordered & (items.n_options > 2) & (then < now / 4) & (now - then > 4 * 2 * error))
 
 
 def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[str, str]) -> Metric:

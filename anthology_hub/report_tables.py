@@ -125,16 +125,17 @@ def humans_of(result: Result) -> str:
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, object]]:
-    """Return one row for each result, subgroup, scale or question, and figure: what it is of, value, interval, company.
+    """Return one row for each result, subgroup and scale, and figure: what it is of, value, interval, all its company.
 
-    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level, scale and question.
-    What is left out: shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
+    An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level and scale. The
+    distances of each question follow, and how much the order of its options moves (ITEM_UNITS). What is left out:
+    shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
 
     Example:
         >>> rows([])
         []
     """
-    return [{**_run(result), **row} for result in results for row in _figures(result)]
+    return [{**_run(result), **row} for result in results for row in (*_figures(result), *_questions(result))]
 
 
 def csv_table(results: Sequence[Result]) -> str:
@@ -186,12 +187,15 @@ def _figures(result: Result) -> Iterator[dict[str, object]]:
         head = {**of, "measure": metric.name}
         values = {name: _defined(getattr(metric, name)) for name in ("value", "low", "high", *COMPANY)}
         yield {**head, "unit": metric.unit, **values, "attained": _defined(way(metric)), "note": metric.note}
+
+
+def _questions(result: Result) -> Iterator[dict[str, object]]:
     for item in result.items:
+        head = {"question": item["question"], "n": item["n_simulated"], "n_humans": item["n_human"]}
         for name, unit in ITEM_UNITS.items():
+            ends = {end: item[f"{name}_{end}"] for end in ("low", "high", "floor_equal_n") if f"{name}_{end}" in item}
             if item.get(name) is not None:
-                counts = {"n": item["n_simulated"], "n_humans": item["n_human"]}
-                head = {"trait": "", "level": "", "question": item["question"], **counts, "measure": name}
-                yield {**head, "unit": unit, "value": _defined(item[name])}
+                yield {**head, "measure": name, "unit": unit, "value": _defined(item[name]), **ends}
 
 
 def _defined(value: float | None) -> float | None:

@@ -380,7 +380,8 @@ def _check_coding(who: str, survey: Survey, theirs: Survey) -> None:
     known = {question.key: question.options for question in theirs.questions}
     for question in survey.questions:
         options = known.get(question.key, question.options)
-        turned = options != question.options and sorted(options) == sorted(question.options)
+        one, other = ([" ".join(text.casefold().split()) for text in side] for side in (options, question.options))
+        turned = one != other and sorted(one) == sorted(other)
         if turned or len(options) != len(question.options):
             raise DataError(
                 f"question {question.key!r} was asked with the options {question.options}, but {who} has {options}: "

@@ -7,7 +7,6 @@ compared between the cast and all humans (`groups`, `regression`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,9 +100,12 @@ def _others(answers: Answers, humans: Respondents) -> str:
 
 
 def _repeated(humans: Respondents) -> set[str]:
+    """Ids of several humans who are not the same; one person may be there several times."""
     if len(set(humans.ids)) == len(humans):
         return set()
-    return {name for name, times in Counter(humans.ids).items() if times > 1}
+    told = np.stack([*humans.answers.values(), *humans.codes.values()], axis=1)
+    first: dict[str, int] = {}
+    return {name for row, name in enumerate(humans.ids) if (told[first.setdefault(name, row)] != told[row]).any()}
 
 
 @dataclass(frozen=True, kw_only=True)

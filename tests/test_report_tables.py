@@ -169,7 +169,16 @@ def test_csv_has_a_row_for_each_figure_with_all_its_company():
 
 
 def test_csv_has_the_figures_of_each_question_and_how_much_the_order_of_options_moves():
-    item = {"question": "a", "wd": 0.4, "wd_normalised": 0.2, "jsd": 0.1, "order_gap": 0.05, "n_human": 90}
+    item = {
+        "question": "a",
+        "wd": 0.4,
+        "wd_low": 0.3,
+        "wd_high": 0.5,
+        "wd_normalised": 0.2,
+        "jsd": 0.1,
+        "order_gap": 0.05,
+        "n_human": 90,
+    }
     other = {"question": "b", "wd": None, "wd_normalised": None, "jsd": 0.3, "n_human": None, "n_simulated": 20}
     table = rows([result(items=({**item, "n_simulated": 19}, other))])[4:]
     assert [(row["question"], row["measure"], row["value"], row["n"], row["n_humans"]) for row in table] == [
@@ -179,7 +188,7 @@ def test_csv_has_the_figures_of_each_question_and_how_much_the_order_of_options_
         ("a", "order_gap", 0.05, 19, 90),
         ("b", "jsd", 0.3, 20, None),
     ]
-    assert table[3]["unit"] == "share of the probability"
+    assert table[3]["unit"] == "share of the probability" and (table[1]["low"], table[1]["high"]) == (0.3, 0.5)
 
 
 def test_csv_has_a_row_for_each_figure_of_each_scale():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from anthology_hub import EvaluateOptions, evaluate
+from anthology_hub.errors import DataError
 from anthology_hub.resampling import half_splits, samples
 from anthology_hub.schema import MISSING
 from anthology_hub.sides import human_side, simulated_side
@@ -447,6 +448,15 @@ def test_a_scale_that_is_wholly_reversed_is_seen_in_the_persons_and_in_the_share
     others = replace(skewed(25, 400), name="another-file")
     (shares,) = told_turned(evaluate(cast_of(humans, all_of_them), others, options=QUICK))
     assert "C1, C2, C3, C4, C5 fit the humans' shares" in shares
+
+
+def test_options_in_another_order_are_refused_whatever_their_case():
+    humans = people(28, 20)
+    loud = replace(MINI, questions=tuple(replace(q, options=tuple(map(str.upper, q.options))) for q in MINI.questions))
+    back = replace(loud, questions=tuple(replace(q, options=q.options[::-1]) for q in loud.questions))
+    assert evaluate(cast_of(humans), replace(humans, survey=loud), options=QUICK).metric("wd").value == 0
+    with pytest.raises(DataError, match="both sides must be coded by the same options in the same order"):
+        evaluate(cast_of(humans), replace(humans, survey=back), options=QUICK)
 
 
 def test_one_reversed_question_alone_is_seen():
