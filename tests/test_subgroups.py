@@ -55,12 +55,9 @@ def test_the_parity_gap_is_that_of_the_furthest_to_the_nearest_subgroup():
     values = [one.metric("wd_normalised").value for one in subgroups]
     assert values[0] == values[1] == 0 < values[2]
     worst = subgroups[2]
-    # A little of the distance is what chance adds.
-    assert (
-        0.9 * values[2] < worst.gap < values[2]
-        and worst.nearest == "age 0"
-        and worst.gap_low < worst.gap < worst.gap_high
-    )
+    # The bootstrap has a little of the distance down to chance, or nothing.
+    assert 0.5 * values[2] < worst.gap <= values[2] and worst.nearest == "age 0"
+    assert 0 < worst.gap_low < worst.gap < worst.gap_high
     assert [(one.gap, one.gap_low, one.nearest) for one in subgroups[:2]] == [(None, None, "")] * 2
 
 
@@ -162,7 +159,7 @@ def test_undefined_figures_of_a_subgroup_have_their_own_reasons():
     fro = [one.metric("fro") for one in subgroups]
     assert [metric.value is None for metric in fro] == [False, True, False]
     assert fro[1].note == "Correlations are undefined: only one option occurs among the simulated answers to C1."
-    assert "is not smaller than the reference" in subgroups[0].note
+    assert subgroups[0].note == ""
 
 
 def test_several_traits_make_their_own_subgroups_and_gaps():
