@@ -12,6 +12,7 @@ import click
 from anthology_hub import __version__, weights
 from anthology_hub.cli_annotating import annotate_command
 from anthology_hub.cli_comparing import compare_command, evaluate_command
+from anthology_hub.cli_embedding import embed_command
 from anthology_hub.cli_humans import humans_group
 from anthology_hub.cli_interviewing import interview_command
 from anthology_hub.cli_making import generate_command
@@ -234,6 +235,7 @@ for _command in (
     compare_command,
     power_command,
     rectify_command,
+    embed_command,
     generate_command,
     annotate_command,
     reproduce_command,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
 from anthology_hub.cli_models import model_options, opened
 from anthology_hub.conditioning import APPENDS, STORIED
 from anthology_hub.console import (
@@ -122,11 +123,12 @@ def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # n
 
 
 @click.command("simulate")
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=RUN_PLACE)
 @click.option("--survey", help="Name or JSON file; the respondents' own, if not given.")
 @click.option("--question", "questions", multiple=True, help="Ask only these.")
 @click.option("--model", default=MODEL, show_default=True, help="As local:smollm2, or http://HOST:PORT/v1.")
 @model_options
+@cluster_options
 @asking_options
 @click.option("--as-wave", default="", help="Name of this wave, where the same cast is asked again.")
 @click.option("--earlier", multiple=True, type=FOLDER, help="Run of an earlier wave that the cast remembers.")
@@ -137,10 +139,13 @@ def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # n
 @seed_option
 @json_option
 def simulate_command(
-    folder: Path,
+    folder: Path | str,
     survey: str | None,
     questions: tuple[str, ...],
     model: str,
+    ray: str | None,
+    workers: int | None,
+    gpus: float | None,
     as_wave: str,
     earlier: tuple[Path, ...],
     dry_run: bool,
@@ -151,7 +156,7 @@ def simulate_command(
 
     Example: anthology-hub simulate runs/a --sample 40 --question natenvir --question nataid
     """
-    options, asked = _asking(given), _survey(survey, questions, given)
+    options, asked, cluster = _asking(given), _survey(survey, questions, given), cluster_of(ray, workers, gpus)
     cast = _matched(given)[0] if options.conditioning in STORIED else _unmatched(given)
     speaker, waves = opened(model), [load_run(run) for run in earlier]
     if dry_run:
@@ -168,9 +173,10 @@ def simulate_command(
             seed=given["seed"],
             options=options,
             folder=folder,
-            progress=bars.start(folder.name),
+            progress=bars.start(Path(folder).name),
             earlier=waves,
             wave=as_wave,
+            ray=cluster,
         )
     summary = {"folder": str(folder), "run_id": answers.provenance["run_id"], "coverage": answers.coverage}
     if as_json:
@@ -183,10 +189,10 @@ def simulate_command(
     click.echo(f"Next: anthology-hub evaluate {folder}")
 
 
-def _stop_at(gaps: int, folder: Path) -> None:
+def _stop_at(gaps: int, folder: Path | str) -> None:
     if gaps:
         raise RunError(
-            f"{gaps} answers are missing, counted as failed: the server did not give them in time ({folder / EVENTS} "
+            f"{gaps} answers are missing, counted as failed: the server did not give them in time ({folder}/{EVENTS} "
             "says why); run the same command again, only they are asked"
         )
 

@@ -543,7 +543,9 @@ def _tree(result: Result) -> dict[str, Any]:
     # What the run itself says is taken from the run file, so there is nothing to compare but how it was evaluated.
     tree["provenance"] = {"evaluation": tree["provenance"].get("evaluation", {})}
     tree["metrics"] = {m["name"]: {k: v for k, v in m.items() if k not in ("note", "name")} for m in tree["metrics"]}
-    tree["items"] = {item.get("question", str(at)): item for at, item in enumerate(tree["items"])}
+    # How much the order of options moves is told of each question, and the published answers do not hold it.
+    items = [{name: value for name, value in item.items() if name != "order_gap"} for item in tree["items"]]
+    tree["items"] = {item.get("question", str(at)): item for at, item in enumerate(items)}
     tree["scales"] = {one["name"]: one for one in tree["scales"]}
     return dict(tree)
 

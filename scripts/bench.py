@@ -26,8 +26,13 @@ ALLOWANCE = 0.15
 SMALL = {
     "hub": ["--personas", "2000", "--rounds", "2"],
     "humans": ["--people", "1000", "--rounds", "3"],
+    "matching": ["--small", "--rounds", "2"],
     "metrics": ["--people", "2000", "--rounds", "2", "--part", "50"],
+    "retrieval": ["--rows", "10000", "--rounds", "2"],
+    "scale": ["--rows", "50000", "--lists", "256", "--no-cluster", "--growth", ""],
+    "server": ["--people", "4", "--rounds", "2", "--large", "20"],
     "simulate": ["--personas", "4", "--rounds", "2"],
+    "store": ["--personas", "20000", "--rounds", "2"],
 }
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 

@@ -9,6 +9,7 @@ from anthology_hub import Anthology, Codebook
 from anthology_hub.cli_annotating import annotate_command
 from anthology_hub.cli_embedding import embed_command
 from anthology_hub.cli_making import generate_command
+from anthology_hub.cli_simulating import simulate_command
 from anthology_hub.cluster import Cluster
 from anthology_hub.errors import OptionError
 
@@ -45,7 +46,12 @@ def test_embed_refuses_a_file_before_anything_is_made(bare, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [(embed_command, ["starter", "out"]), (annotate_command, ["--check"]), (generate_command, ["out", "-n", 1])],
+    [
+        (embed_command, ["starter", "out"]),
+        (annotate_command, ["--check"]),
+        (generate_command, ["out", "-n", 1]),
+        (simulate_command, ["out", "--sample", 2, "--model", "scripted:uniform"]),
+    ],
 )
 def test_workers_without_a_cluster_are_refused(command, words):
     with pytest.raises(OptionError, match="--workers and --gpus are of work on a cluster: add --ray local"):
