@@ -37,7 +37,7 @@ from anthology_hub.report_tables import (
     written,
 )
 from anthology_hub.resampling import ADJUSTMENTS, Pooled, pool_seeds
-from anthology_hub.runs import read_rows
+from anthology_hub.runs import RunFolder
 from anthology_hub.schema import (
     MISSING,
     SMALLEST_CELL,
@@ -273,7 +273,7 @@ def _diagnosed(
                 persona=Persona(persona_id=seat["persona_id"], backstory=""),
                 log_weight=seat["log_weight"],
             )
-            for seat in read_rows(folder / CAST_FILE)
+            for seat in RunFolder(folder).rows(CAST_FILE)
         ),
         method=str(cast["method"]),
         traits=tuple(cast["traits"]),

@@ -339,7 +339,7 @@ _FIGURES = {
     "high": "Upper end of the interval",
     "human": "The humans' own value",
     "floor": "Floor: mean between random halves of the humans",
-    "floor_equal_n": "Floor at equal n: mean between samples of humans as large as the cast, and all of them",
+    "floor_equal_n": "Floor at equal n: mean between samples of humans, one as large as the cast",
     "uniform": "Baseline: every option as likely",
     "majority": "Baseline: always the humans' most frequent answer",
     "n": "Simulated people",
