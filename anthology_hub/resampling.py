@@ -349,27 +349,6 @@ def probability_below(differences: ArrayLike, *, estimate: float | None = None) 
     return float((kept < 0).mean() + (kept == 0).mean() / 2)
 
 
-def two_sided_p(differences: ArrayLike, *, estimate: float | None = None) -> float:
-    """Return how likely a difference as far from 0, on either side, is by chance: twice the smaller tail.
-
-    Counts the data themselves as one more draw, so that it is never 0 (Davison and Hinkley 1997, section 4.2). Above 0
-    to 1; NaN without a defined draw.
-
-    Args:
-        differences: Paired draws of a difference, shape (draws,).
-        estimate: As for `probability_below`.
-
-    Example:
-        >>> two_sided_p(np.arange(1, 100))
-        0.02
-    """
-    kept = _moved(differences, estimate)
-    if not len(kept):
-        return float("nan")
-    tails = ((kept <= 0).sum(), (kept >= 0).sum())
-    return float(min(1.0, 2 * (1 + min(tails)) / (len(kept) + 1)))
-
-
 def adjust(p_values: ArrayLike, method: str = "holm") -> NDArray[np.float64]:
     """Return p-values that allow for how many there are, for one decision over many items.
 
