@@ -26,6 +26,7 @@ from anthology_hub.schema import (
     MISSING,
     Answers,
     Metric,
+    Question,
     Respondents,
     Result,
     Scale,
@@ -659,7 +660,7 @@ def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
                 "simulated": us.shares[0, at, :k].round(6).tolist(),
                 **{name: or_none(value) if question.ordinal else None for name, value in found.items()},
                 "jsd": float(distance[at]),
-                **(_off_scale(contest, at) if question.off_scale else {}),
+                **(_off_scale(contest, at, question) if question.off_scale else {}),
                 **_counted(contest.theirs, at, k),
                 **_moved(answers, at),
                 "n_simulated": int((answers.statuses[:, at] == ANSWERED).sum()),
@@ -668,10 +669,13 @@ def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
     return tuple(items)
 
 
-def _off_scale(contest: _Contest, at: int) -> dict[str, float]:
-    """How many of each side chose an option off the scale of a question, as shares."""
+def _off_scale(contest: _Contest, at: int, question: Question) -> dict[str, Any]:
+    """The options off the scale of a question, and how many of each side chose one, as shares."""
+    steps = set(question.on_scale)
     sides = {"off_scale_human": contest.theirs.whole, "off_scale_simulated": contest.ours.whole}
-    return {name: float(contest.ours.items.shares_off_scale(side.shares)[0, at]) for name, side in sides.items()}
+    shares = {name: contest.ours.items.shares_off_scale(side.shares)[0, at] for name, side in sides.items()}
+    texts = [text for place, text in enumerate(question.options) if place not in steps]
+    return {"off_scale": texts, **{name: float(share) for name, share in shares.items()}}
 
 
 def _moved(answers: Answers, at: int) -> dict[str, Any]:

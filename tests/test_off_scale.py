@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 
 from anthology_hub import EvaluateOptions, Respondents, Survey, evaluate
 from anthology_hub.comparison import compare
+from anthology_hub.errors import EmptyError, OptionError
 from anthology_hub.evaluation import human_figures, simulated_figures
 from anthology_hub.margins import Margins
 from anthology_hub.metrics import ordinal_emd
+from anthology_hub.panels import transitions
+from anthology_hub.power import Piloted, Population
+from anthology_hub.rectification import rectify
 from anthology_hub.schema import MISSING
 from anthology_hub.sides import Items
 from tests.made_runs import QUICK, cast_of
@@ -159,6 +163,46 @@ def test_a_side_that_is_nowhere_on_the_scale_has_no_distance_and_the_note_says_w
     assert result.metric("wd").note == "Undefined: all simulated answers to a are off the scale."
     assert result.items[0]["off_scale_simulated"] == 1 and result.items[1]["wd"] is not None
     assert result.metric("tv").value is not None
+
+
+def test_a_power_plan_counts_the_humans_on_the_scale():
+    asked, theirs = survey("a", "b"), made(1, 80)
+    humans = people(theirs, asked, weights=np.linspace(1, 2, 80))
+    planned = Population.of(humans)
+    assert planned.n_options == (3, 3, 4)
+    assert (planned.codes == np.stack([STEPS[theirs[:, 0]], STEPS[theirs[:, 1]], theirs[:, 2]], axis=1)).all()
+    # A result has shares alone, rounded to six digits: they come to the same.
+    result = evaluate(cast_of(humans, made(2, 80), survey=asked), humans, options=QUICK)
+    assert result.items[0]["off_scale"] == ["Not sure"] and "off_scale" not in result.items[2]
+    known = Population.of(result)
+    assert known.n_options == planned.n_options
+    assert known.cumulative == pytest.approx(planned.cumulative, abs=1e-3)
+    humans = people(np.where(np.arange(3) == 0, 2, theirs), asked)
+    with pytest.raises(EmptyError, match="nobody in toy-humans answered a: leave these questions out"):
+        Population.of(humans)
+    runs = [cast_of(humans, made(seed, 80), survey=asked) for seed in (2, 3)]
+    pilots = Piloted.of(runs, lambda _: planned)
+    assert (pilots.first[0] == Items.of(asked).on_scale(made(2, 80))).all()
+
+
+def test_the_correlation_of_two_waves_is_that_of_the_roles_on_the_scale_in_both():
+    asked, then, now = survey("a"), made(1, 60), made(2, 60)
+    now[:30] = then[:30]
+    humans = people(then, asked)
+    waves = [replace(cast_of(humans, codes, survey=asked), wave=wave) for codes, wave in ((then, "1"), (now, "2"))]
+    moved = transitions(*waves, "a")
+    both = (then[:, 0] != 2) & (now[:, 0] != 2)
+    assert moved.correlation.value == pytest.approx(np.corrcoef(STEPS[then[both, 0]], STEPS[now[both, 0]])[0, 1])
+    assert moved.table.shape == (4, 4) and moved.unchanged.value == pytest.approx((then == now)[:, 0].mean())
+
+
+def test_a_mean_position_is_not_rectified_where_options_lie_off_the_scale():
+    asked = survey("a")
+    humans = people(made(1, 60), asked)
+    run = cast_of(humans, survey=asked)
+    with pytest.raises(OptionError, match="'a': some of its options lie off the scale: give the share of an option"):
+        rectify(run, humans, "a", labelled=30)
+    assert rectify(run, humans, "b", labelled=30).rows
 
 
 def test_a_survey_without_options_off_the_scale_says_nothing_of_them():
