@@ -113,7 +113,9 @@ def _shown(survey: Survey) -> Iterator[str]:
         yield "\n".join(f"  {row}" for row in question.text.splitlines())
         for at, (code, text) in enumerate(zip(question.codes, question.options, strict=True)):
             letter = LETTERS[at] if at < len(LETTERS) else "-"
-            yield f"    ({letter}) {text}  [{code}]" + (", with no other" if code in question.exclusive else "")
+            mark = ", with no other" if code in question.exclusive else ""
+            mark += ", off the scale" if code in question.off_scale else ""
+            yield f"    ({letter}) {text}  [{code}]{mark}"
     for name, items in survey.scales.items():
         yield f"\nScale {name}: {', '.join(items)}"
 

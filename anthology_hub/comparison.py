@@ -324,7 +324,7 @@ def _distances(
 
 
 def _steps(us: Figures, them: Figures, side: Side) -> NDArray[np.float64]:
-    steps = metrics.wasserstein(us.shares, them.shares) / side.items.spans
+    steps = metrics.wasserstein(us.on_scale, them.on_scale) / side.items.spans
     return np.where(side.items.ordered, steps, np.nan)
 
 

@@ -26,6 +26,7 @@ from anthology_hub.schema import (
     MISSING,
     Answers,
     Metric,
+    Question,
     Respondents,
     Result,
     Scale,
@@ -148,6 +149,11 @@ def evaluate(
     if not items.ordered.all():
         left_out = ", ".join(q.key for q in answers.survey.questions if not q.ordinal)
         notes.append(f"The options of {left_out} have no order: these questions count only in figures that need none.")
+    if off := [question.key for question in answers.survey.questions if question.off_scale]:
+        notes.append(
+            f"Options of {', '.join(off)} lie off the scale: in figures that need an order such answers are left out "
+            "on both sides; the others count them."
+        )
     if isinstance(humans, Respondents):
         notes += unpaired(answers, humans)
     notes += _coded(contest, answers.survey)
@@ -423,10 +429,11 @@ def _undefined(us: Figures, them: Figures, ours: Side, theirs: Side | Shares, su
     """Say for each undefined figure why it is."""
     items = ours.items
     found = {
-        "variance_ratio": _alike(them, "human", survey, items.ordered),
-        "entropy_ratio": _alike(them, "human", survey, np.ones_like(items.ordered)),
+        "variance_ratio": _alike(them.on_scale, "human", survey, items.ordered),
+        "entropy_ratio": _alike(them.shares, "human", survey, np.ones_like(items.ordered)),
     }
     found = {name: f"Undefined: {why}." if why else "" for name, why in found.items()}
+    found |= _nowhere({"simulated": us, "human": them}, survey)
     if not items.ordered.any():
         found |= dict.fromkeys(STEPPED, "No question has options with an order.")
     if items.ordered.sum() < 2:
@@ -438,12 +445,19 @@ def _undefined(us: Figures, them: Figures, ours: Side, theirs: Side | Shares, su
     return found | _unrelated({"simulated": us, "human": them}, survey, items)
 
 
+def _nowhere(sides: Mapping[str, Figures], survey: Survey) -> dict[str, str]:
+    """Say why distances in steps are undefined, where nobody of a side is on the scale of a question."""
+    lost = {who: _named(np.isnan(figures.on_scale[0]).any(axis=1), survey) for who, figures in sides.items()}
+    told = [f"all {who} answers to {', '.join(keys)} are off the scale" for who, keys in lost.items() if keys]
+    return dict.fromkeys(STEPPED, f"Undefined: {', and '.join(told)}.") if told else {}
+
+
 def _unrelated(sides: Mapping[str, Figures], survey: Survey, items: Items) -> dict[str, str]:
     """Say why correlations and consistency are undefined, where people's answers to two questions are known."""
     shortest = min(map(len, items.scales))
     whys: dict[str, list[str]] = {name: [] for name in ("fro", *CONSISTENT)}
     for who, figures in sides.items():
-        because = _alike(figures, who, survey, items.ordered)
+        because = _alike(figures.on_scale, who, survey, items.ordered)
         pair = f"too few people have {who} answers to both items of a pair"
         if np.isnan(items.among(figures.correlation)).any():
             whys["fro"].append(f"Correlations are undefined: {because or f'{pair}, or all of them chose one option'}.")
@@ -456,9 +470,9 @@ def _unrelated(sides: Mapping[str, Figures], survey: Survey, items: Items) -> di
     return said | dict.fromkeys(CORRELATED, said["fro"])
 
 
-def _alike(figures: Figures, who: str, survey: Survey, kept: NDArray[np.bool_]) -> str:
+def _alike(shares: NDArray[np.float64], who: str, survey: Survey, kept: NDArray[np.bool_]) -> str:
     """Say in which questions everybody gave one answer; nothing if there is none."""
-    constant = kept & (figures.shares[0].max(axis=1) > 1 - ROUNDING)
+    constant = kept & (shares[0].max(axis=1) > 1 - ROUNDING)
     named = [key for key, alone in zip(survey.keys, constant, strict=True) if alone]
     return f"only one option occurs among the {who} answers to {', '.join(named)}" if named else ""
 
@@ -512,13 +526,13 @@ def _nearer_turned(us: Figures, them: Figures, ours: Side, theirs: Side | Shares
     left out, and so are nominal ones.
     """
     items = ours.items
-    turned = np.zeros_like(us.shares)
-    for at, k in enumerate(items.n_options):
-        turned[0, at, :k] = us.shares[0, at, :k][::-1]
-    now, then = (metrics.wasserstein(shares, them.shares)[0] for shares in (us.shares, turned))
+    turned = np.zeros_like(us.on_scale)
+    for at, k in enumerate(items.spans + 1):
+        turned[0, at, :k] = us.on_scale[0, at, :k][::-1]
+    now, then = (metrics.wasserstein(shares, them.on_scale)[0] for shares in (us.on_scale, turned))
     sizes = [effective_size(side.weights) if isinstance(side, Side) else np.inf for side in (ours, theirs)]
     error = np.sqrt(us.variance[0] / sizes[0] + them.variance[0] / sizes[1])
-    return np.asarray(items.ordered & (items.n_options > 2) & (then < now / 4) & (now - then > 4 * 2 * error))
+    return np.asarray(items.ordered & (items.spans > 1) & (then < now / 4) & (now - then > 4 * 2 * error))
 
 
 def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[str, str]) -> Metric:
@@ -627,14 +641,15 @@ def _distance(found: Subgroup, draws: NDArray[np.float64], level: float) -> resa
 
 def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
     us, them = contest.ours.whole, contest.theirs.whole
-    steps, distance = metrics.wasserstein(us.shares, them.shares)[0], metrics.jensen_shannon(us.shares, them.shares)[0]
+    steps = metrics.wasserstein(us.on_scale, them.on_scale)[0]
+    distance = metrics.jensen_shannon(us.shares, them.shares)[0]
     ours, theirs = contest.sides
-    drawn = metrics.wasserstein(ours.shares, theirs.shares)[: 0 if contest.blind else None]
+    drawn = metrics.wasserstein(ours.on_scale, theirs.on_scale)[: 0 if contest.blind else None]
     items = []
     for at, question in enumerate(answers.survey.questions):
-        k = len(question.options)
-        low, high = resampling.distance_interval(steps[at], drawn[:, at], level=contest.options.level, most=k - 1)
-        found = {"wd": steps[at], "wd_normalised": steps[at] / (k - 1), "wd_low": low, "wd_high": high} | {
+        k, span = len(question.options), int(contest.ours.items.spans[at])
+        low, high = resampling.distance_interval(steps[at], drawn[:, at], level=contest.options.level, most=span)
+        found = {"wd": steps[at], "wd_normalised": steps[at] / span, "wd_low": low, "wd_high": high} | {
             name: floors[at] for name, floors in contest.held.questions.items()
         }
         items.append(
@@ -645,12 +660,22 @@ def _items(answers: Answers, contest: _Contest) -> tuple[dict[str, Any], ...]:
                 "simulated": us.shares[0, at, :k].round(6).tolist(),
                 **{name: or_none(value) if question.ordinal else None for name, value in found.items()},
                 "jsd": float(distance[at]),
+                **(_off_scale(contest, at, question) if question.off_scale else {}),
                 **_counted(contest.theirs, at, k),
                 **_moved(answers, at),
                 "n_simulated": int((answers.statuses[:, at] == ANSWERED).sum()),
             }
         )
     return tuple(items)
+
+
+def _off_scale(contest: _Contest, at: int, question: Question) -> dict[str, Any]:
+    """The options off the scale of a question, and how many of each side chose one, as shares."""
+    steps = set(question.on_scale)
+    sides = {"off_scale_human": contest.theirs.whole, "off_scale_simulated": contest.ours.whole}
+    shares = {name: contest.ours.items.shares_off_scale(side.shares)[0, at] for name, side in sides.items()}
+    texts = [text for place, text in enumerate(question.options) if place not in steps]
+    return {"off_scale": texts, **{name: float(share) for name, share in shares.items()}}
 
 
 def _moved(answers: Answers, at: int) -> dict[str, Any]:

@@ -491,11 +491,20 @@ def _correlation(question: Question, table: NDArray[np.float64], sampled: NDArra
     found = Metric(name="correlation", value=None, unit="Pearson r")
     if not question.ordinal:
         return replace(found, note="the options have no order")
-    value = float(_pearson(table[None])[0])
+    steps = np.array(question.on_scale)
+    table, sampled = (_among(tables, steps) for tables in (table[None], sampled))
+    value = float(_pearson(table)[0])
     if np.isnan(value):
         return replace(found, note="everybody gave the same answer in one of the waves")
     low, high = interval(value, _pearson(sampled), level=level, least=-1)
     return replace(found, value=value, low=_known(low), high=_known(min(high, 1.0)))
+
+
+def _among(tables: NDArray[np.float64], options: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the tables of those who chose one of some options both times, shape (rows, options, options)."""
+    kept = tables[:, options[:, None], options]
+    total = kept.sum(axis=(1, 2), keepdims=True)
+    return np.asarray(np.divide(kept, total, out=np.zeros_like(kept), where=total > 0))
 
 
 def _pearson(tables: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ therefore serves for large casts and as a start.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import inf, log10, sqrt
 from statistics import NormalDist
@@ -22,7 +22,8 @@ import numpy as np
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
 from anthology_hub.prompts import derive_seed
 from anthology_hub.resampling import bootstrap_counts
-from anthology_hub.schema import MISSING, Answers, Question, Respondents, Result, Survey
+from anthology_hub.schema import MISSING, Answers, Respondents, Result, Survey
+from anthology_hub.sides import Items
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -129,8 +130,8 @@ class Population:
                 raise UnknownNameError(f"question of {humans.name}", question.key, humans.answers)
         return cls(
             name=humans.name,
-            codes=_table(humans, questions),
-            n_options=tuple(len(question.options) for question in questions),
+            codes=_table(humans, replace(asked.choices, questions=tuple(questions))),
+            n_options=tuple(len(question.on_scale) for question in questions),
             weights=np.ones(len(humans)) if humans.weights is None else humans.weights,
             people=len(humans) if people is None else people,
             strata=humans.strata,
@@ -190,7 +191,7 @@ class Population:
 
     @classmethod
     def _of_result(cls, result: Result, survey: Survey | None, people: float | None) -> Population:
-        found = {item["question"]: item["human"] for item in result.items if item["wd"] is not None}
+        found = {item["question"]: _on_scale(item) for item in result.items if item["wd"] is not None}
         keys = [q.key for q in survey.choices.questions if q.ordinal] if survey else list(found)
         for key in keys:
             if key not in found:
@@ -446,7 +447,7 @@ class Piloted:
         ordinal = [at for at, question in enumerate(a.survey.questions) if question.ordinal]
         rows = _shared(a, b) if paired else (np.arange(len(a)), np.arange(len(b)))
         first, second = (
-            (run.picks[at][:, ordinal], run.weights[at] / run.weights[at].mean())
+            (Items.of(a.survey).on_scale(run.picks[at])[:, ordinal], run.weights[at] / run.weights[at].mean())
             for run, at in zip((a, b), rows, strict=True)
         )
         humans = population(a.survey)
@@ -795,20 +796,27 @@ def _spread(point: Point) -> str:
     return "" if point.error is None else f"{1.96 * point.error:.1%}"
 
 
-def _table(humans: Respondents, questions: Sequence[Question]) -> NDArray[np.int16]:
-    if not questions:
+def _on_scale(item: Mapping[str, Any]) -> list[float]:
+    """The humans' shares of the options on the scale of a question, as its result has it."""
+    off = item.get("off_scale", ())
+    return [share for text, share in zip(item["options"], item["human"], strict=True) if text not in off]
+
+
+def _table(humans: Respondents, asked: Survey) -> NDArray[np.int16]:
+    """The humans' answers as positions on the scale of each question, shape (n, q)."""
+    if not asked.questions:
         raise EmptyError(f"no question to {humans.name} has options with an order: the distance needs one at least")
-    columns = [humans.answers[question.key] for question in questions]
-    asked = list(zip(questions, columns, strict=True))
-    if mute := [question.key for question, column in asked if (column == MISSING).all()]:
-        raise EmptyError(f"nobody in {humans.name} answered {', '.join(mute)}: leave these questions out")
-    for question, column in asked:
+    columns = [humans.answers[key] for key in asked.keys]
+    for question, column in zip(asked.questions, columns, strict=True):
         if (most := int(column.max())) >= len(question.options):
             raise DataError(
                 f"an answer to {question.key!r} of {humans.name} is option {most + 1}, and it has "
                 f"{len(question.options)}: give the survey of {humans.name}"
             )
-    return np.stack(columns, axis=1).astype(np.int16)
+    found = Items.of(asked).on_scale(np.stack(columns, axis=1).astype(np.int16))
+    if mute := [asked.keys[at] for at in np.flatnonzero((found == MISSING).all(axis=0))]:
+        raise EmptyError(f"nobody in {humans.name} answered {', '.join(mute)}: leave these questions out")
+    return found
 
 
 def _between_items(alpha: float | None, items: int) -> float:

@@ -405,8 +405,9 @@ class _Target:
         question = answers.survey.questions[column]
         _check_question(question, humans)
         if option is None:
-            if not question.ordinal or options.model == "logistic":
-                why = "the logistic model needs" if question.ordinal else "its options have no order: give"
+            # Who is on the scale is known of the humans who were asked alone, and the roles stand for the others, too.
+            if not question.ordinal or question.off_scale or options.model == "logistic":
+                why = _no_mean(question)
                 raise OptionError(
                     f"question {key!r}: {why} the share of an option, --option, one of {question.options}"
                 )
@@ -433,6 +434,13 @@ class _Target:
             return np.where(picks == MISSING, np.nan, self.scores[picks])
         with np.errstate(invalid="ignore"):
             return np.where(picks == MISSING, np.nan, probs @ self.scores / probs.sum(axis=1))
+
+
+def _no_mean(question: Question) -> str:
+    """Say why the mean position is no target: for the question's own sake, or else for the model's."""
+    if not question.ordinal:
+        return "its options have no order: give"
+    return "some of its options lie off the scale: give" if question.off_scale else "the logistic model needs"
 
 
 def _check_question(question: Question, humans: Respondents) -> None:

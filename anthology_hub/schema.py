@@ -344,6 +344,18 @@ class Question:
     """Most options to choose, for the kind multi; None: all may be."""
     exclusive: tuple[int, ...] = ()
     """Codes of the options that go with no other (none of these), for the kind multi."""
+    off_scale: tuple[int, ...] = ()
+    """Codes of the options that are no step of the scale (don't know), for ordinal questions of the kind choice."""
+
+    @property
+    def on_scale(self) -> tuple[int, ...]:
+        """Positions of the options that are steps of the scale, in their order.
+
+        Example:
+            >>> Question(key="a", text="?", options=("Low", "Unsure", "High"), codes=(1, 9, 2), off_scale=(9,)).on_scale
+            (0, 2)
+        """
+        return tuple(at for at, code in enumerate(self.codes) if code not in self.off_scale)
 
     @property
     def piped(self) -> tuple[str, ...]:
@@ -939,7 +951,11 @@ def _check_flow(questions: Sequence[Question]) -> None:
         before.add(question.key)
 
 
-_LIMITS: Mapping[str, tuple[str, ...]] = {NUMBER: ("low", "high", "unit"), MULTI: ("least", "most", "exclusive")}
+_LIMITS: Mapping[str, tuple[str, ...]] = {
+    CHOICE: ("off_scale",),
+    NUMBER: ("low", "high", "unit"),
+    MULTI: ("least", "most", "exclusive"),
+}
 """Kind -> the fields that only it has."""
 
 
@@ -1022,7 +1038,19 @@ def wrong_limits(question: Question, *, given: Collection[str]) -> list[tuple[st
     """
     strange = [(name, kind) for kind, names in _LIMITS.items() for name in names if name in given]
     found = [(name, f"only the kind {kind} has it") for name, kind in strange if kind != question.kind]
-    return found or (_wrong_range(question) if question.kind == NUMBER else _wrong_counts(question))
+    looked_at = {CHOICE: _wrong_scale, NUMBER: _wrong_range}.get(question.kind, _wrong_counts)
+    return found or looked_at(question)
+
+
+def _wrong_scale(question: Question) -> list[tuple[str, str]]:
+    if wrong := _wrong_codes(question, "off_scale"):
+        return wrong
+    if question.off_scale and not question.ordinal:
+        return [("off_scale", "only options in order make a scale: leave it out, or leave out ordinal: false")]
+    if question.off_scale and len(question.on_scale) < 2:
+        left = f"it leaves {len(question.on_scale)} of {len(question.options)} options on the scale"
+        return [("off_scale", f"{left}: at least 2 must remain")]
+    return []
 
 
 def _wrong_range(question: Question) -> list[tuple[str, str]]:
@@ -1050,12 +1078,17 @@ def _wrong_counts(question: Question) -> list[tuple[str, str]]:
     ]
     if not wrong and len(counts) == 2 and counts["least"] > counts["most"]:
         wrong.append(("least", f"it is {counts['least']}, more than most, which is {counts['most']}"))
-    if not isinstance(question.exclusive, tuple) or not all(map(_is_int, question.exclusive)):
-        return [*wrong, ("exclusive", f"{question.exclusive!r} is no list of codes")]
-    if strange := [code for code in question.exclusive if code not in question.codes]:
+    return [*wrong, *_wrong_codes(question, "exclusive")]
+
+
+def _wrong_codes(question: Question, field: str) -> list[tuple[str, str]]:
+    codes = getattr(question, field)
+    if not isinstance(codes, tuple) or not all(map(_is_int, codes)):
+        return [(field, f"{codes!r} is no list of codes")]
+    if strange := [code for code in codes if code not in question.codes]:
         has = ", ".join(map(str, question.codes))
-        wrong.append(("exclusive", f"there is no option with the code {', '.join(map(str, strange))}; it has {has}"))
-    return wrong
+        return [(field, f"there is no option with the code {', '.join(map(str, strange))}; it has {has}")]
+    return []
 
 
 def _whole(code: Any) -> int:  # noqa: ANN401 - from JSON

@@ -43,6 +43,8 @@ class Items:
     """Positions of the items of each scale; all ordered items, where the survey names none."""
     names: tuple[str, ...]
     """Of the scales; empty where the survey names none."""
+    off_scale: tuple[tuple[int, int], ...] = ()
+    """Positions of a question and of an option of it that is no step of its scale."""
 
     @classmethod
     def of(cls, survey: Survey, *, paper: bool = False) -> Items:
@@ -59,12 +61,48 @@ class Items:
             keyed=np.array([question.reverse and not paper for question in survey.questions]),
             scales=tuple(scales.values()) or ((everything,) if everything else ()),
             names=tuple(scales),
+            off_scale=tuple(
+                (at, option)
+                for at, question in enumerate(survey.questions)
+                for option in sorted(set(range(len(question.options))) - set(question.on_scale))
+            ),
         )
 
-    @property
+    @cached_property
+    def places(self) -> NDArray[np.int16]:
+        """Position of each option among those on its scale, shape (q, max K); MISSING off the scale."""
+        there = np.arange(self.n_options.max(initial=0)) < self.n_options[:, None]
+        if self.off_scale:
+            there[tuple(np.transpose(self.off_scale))] = False
+        return np.where(there, there.cumsum(axis=1) - 1, MISSING).astype(np.int16)
+
+    @cached_property
     def spans(self) -> NDArray[np.int64]:
-        """K-1 of each question, shape (q,)."""
-        return np.asarray(self.n_options - 1)
+        """Steps between the first and the last option on the scale of each question, K-1 if all are, shape (q,)."""
+        return np.asarray(self.places.max(axis=1, initial=0), dtype=np.int64)
+
+    def on_scale(self, codes: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Return answers as positions on the scale, shape (n, q); MISSING of those off it."""
+        if not self.off_scale:
+            return codes
+        return np.where(codes == MISSING, MISSING, self.places[np.arange(len(self.places)), codes])
+
+    def shares_on_scale(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the shares of the options on the scale, made to sum to 1 (SubPOP: Suh et al. 2025); NaN if all are 0.
+
+        Args:
+            shares: Of all options, shape (rows, q, max K).
+        """
+        if not self.off_scale:
+            return shares
+        steps = self.places[:, :, None] == np.arange(self.spans.max(initial=0) + 1)
+        kept = np.einsum("rqk,qks->rqs", shares, steps)
+        total = kept.sum(axis=2, keepdims=True)
+        return np.asarray(np.divide(kept, total, out=np.full_like(kept, np.nan), where=total > 0))
+
+    def shares_off_scale(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of each question's options off its scale together, shape (rows, q)."""
+        return np.asarray(np.where(self.places == MISSING, shares, 0.0).sum(axis=2))
 
     def among(self, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the correlations among the ordered items; NaN if there are fewer than two."""
@@ -97,6 +135,8 @@ class Figures:
 
     shares: NDArray[np.float64]
     """Shape (rows, q, K)."""
+    on_scale: NDArray[np.float64]
+    """Those of the options on the scale alone, from which all comes that needs an order; shape (rows, q, steps)."""
     correlation: NDArray[np.float64]
     """Pearson's of the first rows, shape (rows, q, q)."""
     ranks: NDArray[np.float64]
@@ -107,11 +147,13 @@ class Figures:
     """Of each scale, of the first rows, shape (rows, scales)."""
 
     @classmethod
-    def guess(cls, shares: NDArray[np.float64], *, constant: bool = False) -> Figures:
+    def guess(cls, shares: NDArray[np.float64], on_scale: NDArray[np.float64], *, constant: bool = False) -> Figures:
         """Return the figures of who draws each answer by itself; of `constant` ones nothing goes together."""
         q, none = len(shares), np.full((1, 1), np.nan if constant else 0.0)
         apart = np.full((1, q, q), np.nan) if constant else np.eye(q)[None]
-        return cls(shares=shares[None], correlation=apart, ranks=apart, alphas=none, omegas=none)
+        return cls(
+            shares=shares[None], on_scale=on_scale[None], correlation=apart, ranks=apart, alphas=none, omegas=none
+        )
 
     @property
     def alpha(self) -> NDArray[np.float64]:
@@ -126,9 +168,9 @@ class Figures:
     @property
     def variance(self) -> NDArray[np.float64]:
         """Variance of each question's answers in squared option steps, shape (rows, q)."""
-        at = np.arange(self.shares.shape[2])
-        mean = self.shares @ at
-        return np.asarray(np.maximum(self.shares @ at**2 - mean**2, 0.0))
+        at = np.arange(self.on_scale.shape[2])
+        mean = self.on_scale @ at
+        return np.asarray(np.maximum(self.on_scale @ at**2 - mean**2, 0.0))
 
     def against(self, humans: Figures, items: Items) -> dict[str, NDArray[np.float64]]:
         """Return every figure of this side against the humans, by its name in `measures`.
@@ -136,7 +178,7 @@ class Figures:
         Shape (rows,); of figures of correlations and consistency no more rows than were computed.
         """
         ours, theirs, ordered = self.shares, humans.shares, items.ordered
-        steps = metrics.wasserstein(ours, theirs)[:, ordered]
+        steps = metrics.wasserstein(self.on_scale, humans.on_scale)[:, ordered]
         varied = np.where(humans.variance > 0, humans.variance, np.nan)
         return {
             "wd_normalised": _mean(steps / items.spans[ordered]),
@@ -187,9 +229,16 @@ class Side:
         return np.unique(pairs[0], return_counts=True)[1]
 
     @cached_property
+    def scale(self) -> AnswerTable:
+        """The answers as positions on the scale, without those off it."""
+        if not self.items.off_scale:
+            return self.table
+        return AnswerTable(self.items.on_scale(self.table.codes), (self.items.spans + 1).tolist())
+
+    @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Midranks of the options in this sample, shape (q, K): taken once, and kept for halves and draws."""
-        return self.table.midranks(self.weights)
+        """Midranks of the steps in this sample, shape (q, steps): taken once, and kept for halves and draws."""
+        return self.scale.midranks(self.weights)
 
     def take(self, rows: NDArray[np.int64]) -> Side:
         """Return some of the people."""
@@ -221,21 +270,21 @@ class Side:
                 Ranks and omega have MOST_DRAWS rows at most.
         """
         some, first = draws[:pairs], draws[: min(pairs, MOST_DRAWS)]
-        moments = self.table.moments(some, base=self.weights, listwise=self.listwise)
-        ranked = self.table.rank_correlation(
+        moments = self.scale.moments(some, base=self.weights, listwise=self.listwise)
+        ranked = self.scale.rank_correlation(
             first, self.scores, base=self.weights, listwise=self.listwise, pairs=moments.pairs[: len(first)]
         )
-        alike = moments if self._alike else self.table.moments(some, base=self.alpha_weights)
+        alike = moments if self._alike else self.scale.moments(some, base=self.alpha_weights)
         return self._figures(self.table.shares(draws, base=self.weights), moments, ranked, alike)
 
     def halves(self, masks: NDArray[np.bool_]) -> tuple[Figures, Figures]:
         """Return what those that each mask marks say, and what the others say; shape (rows, n)."""
-        moments = self.table.half_moments(masks, base=self.weights, listwise=self.listwise)
+        moments = self.scale.half_moments(masks, base=self.weights, listwise=self.listwise)
         some = masks[:MOST_DRAWS]
-        ranked = self.table.half_rank_correlations(
+        ranked = self.scale.half_rank_correlations(
             some, self.scores, base=self.weights, listwise=self.listwise, pairs=moments[0].pairs[: len(some)]
         )
-        alike = moments if self._alike else self.table.half_moments(masks, base=self.alpha_weights)
+        alike = moments if self._alike else self.scale.half_moments(masks, base=self.alpha_weights)
         parts = zip(self.table.half_shares(masks, base=self.weights), moments, ranked, alike, strict=True)
         first, second = (self._figures(*part) for part in parts)
         return first, second
@@ -246,7 +295,7 @@ class Side:
 
     def polychoric(self, draws: Rows) -> NDArray[np.float64]:
         """Return the polychoric correlations among the ordered items for each row of draws, shape (rows, q, q)."""
-        return self.items.among(self.table.polychoric(draws, base=self.weights))
+        return self.items.among(self.scale.polychoric(draws, base=self.weights))
 
     @property
     def _alike(self) -> bool:
@@ -260,6 +309,7 @@ class Side:
         covariance = keyed.covariance if self.by_pair else keyed.population
         return Figures(
             shares=shares,
+            on_scale=self.items.shares_on_scale(shares),
             correlation=moments.correlation,
             ranks=ranks,
             alphas=self.items.alphas(covariance),
@@ -273,6 +323,7 @@ class Shares:
 
     shares: NDArray[np.float64]
     """Shape (q, K)."""
+    items: Items
 
     def __len__(self) -> int:
         return 0
@@ -280,7 +331,7 @@ class Shares:
     @property
     def whole(self) -> Figures:
         """The shares; one row."""
-        return Figures.guess(self.shares, constant=True)
+        return Figures.guess(self.shares, self.items.shares_on_scale(self.shares[None])[0], constant=True)
 
 
 def simulated_side(answers: Answers, *, weighting: str = "weighted") -> Side:
@@ -366,7 +417,7 @@ def margins_side(margins: Margins, survey: Survey) -> Shares:
     # They may be off 1 by what their source has rounded.
     shares /= shares.sum(axis=1, keepdims=True)
     _check_heard(margins.name, survey, np.asarray(~np.isnan(shares).any(axis=1)))
-    return Shares(shares=shares)
+    return Shares(shares=shares, items=Items.of(survey))
 
 
 def _check_asked(who: str, survey: Survey, known: Collection[str]) -> None:

@@ -7,7 +7,7 @@ compared between the cast and all humans (`groups`, `regression`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anthology_hub import groups, regression, resampling
-from anthology_hub.individuals import Pairs
+from anthology_hub.individuals import UNORDERED, Pairs
 from anthology_hub.schema import MISSING, Answers, Respondents
 from anthology_hub.sides import MOST_DRAWS, Side
 
@@ -165,8 +165,9 @@ class StandIns:
         below 0 are no chance. Real personas know little of their persons, or something, but not the opposite.
         """
         weights = self.ours.weights[self.roles]
-        correlation = self._pairs.items(weights[None])["item_correlation"][0]
-        heard = self._pairs.present * weights[:, None]
+        on_scale = self._pairs[-1]
+        correlation = on_scale.items(weights[None])["item_correlation"][0]
+        heard = on_scale.present * weights[:, None]
         n = heard.sum(axis=0) ** 2 / np.maximum((heard**2).sum(axis=0), np.finfo(np.float64).tiny)
         return np.asarray(np.nan_to_num(correlation) < -4 / np.sqrt(np.maximum(n, 1)))
 
@@ -202,7 +203,7 @@ class StandIns:
             cells: Demographic cell of each human.
         """
         values = self.persons(draws)
-        guesses = self._pairs.baselines(self.ours.weights[self.roles][None])
+        guesses = _asked(self._pairs, lambda pairs: pairs.baselines(self.ours.weights[self.roles][None]))
         if cells is not None:
             guesses["cells"] = self._from_cells(cells)
         found = {}
@@ -222,7 +223,8 @@ class StandIns:
     def persons(self, draws: Rows) -> Values:
         """Return the figures of the pairs, on the data themselves and then on each draw, shape (1 + draws,)."""
         rows = np.concatenate([np.ones((1, len(self.roles))), draws[:, self.roles]])
-        return self._pairs.figures(rows * self.ours.weights[self.roles])
+        weights = rows * self.ours.weights[self.roles]
+        return _asked(self._pairs, lambda pairs: {"": pairs.figures(weights)})[""]
 
     def by_demographics(self, ours: Rows, theirs: Rows, *, splits: int, seed: int) -> dict[str, Standing]:
         """Return what demographics tell; nothing where no trait has two levels with enough people.
@@ -296,29 +298,30 @@ class StandIns:
         scale = ours.sum() / max(theirs[self.people].sum(), np.finfo(np.float64).tiny)
         weights = np.concatenate([ours, theirs[rest] * scale])
         everybody = self._paired(np.concatenate([codes, nobody]), order)
-        return everybody.baselines(weights[None], cells=cells[order])["cells"]
+        return _asked(everybody, lambda pairs: pairs.baselines(weights[None], cells=cells[order]))["cells"]
 
     @cached_property
-    def _pairs(self) -> Pairs:
+    def _pairs(self) -> tuple[Pairs, ...]:
         return self._paired(self.ours.table.codes[self.roles], self.people)
 
-    def _paired(self, simulated: NDArray[np.int16], people: NDArray[np.int64]) -> Pairs:
-        items, again = self.theirs.items, self.retest
-        return Pairs(
-            simulated,
-            self.theirs.table.codes[people],
-            items.n_options,
-            items.ordered,
-            retest=None if again is None else again[people],
-        )
+    def _paired(self, simulated: NDArray[np.int16], people: NDArray[np.int64]) -> tuple[Pairs, ...]:
+        """The pairs with all their answers; then, where that is less, with those on the scale."""
+        items, human = self.theirs.items, self.theirs.table.codes[people]
+        again = None if self.retest is None else self.retest[people]
+        whole = Pairs(simulated, human, items.n_options, items.ordered, retest=again)
+        if not items.off_scale:
+            return (whole,)
+        simulated, human = items.on_scale(simulated), items.on_scale(human)
+        again = None if again is None else items.on_scale(again)
+        return whole, Pairs(simulated, human, items.spans + 1, items.ordered, retest=again)
 
     @property
     def _ours(self) -> NDArray[np.int16]:
-        return self.ours.table.codes[self.roles][:, self.ours.items.ordered]
+        return self.ours.scale.codes[self.roles][:, self.ours.items.ordered]
 
     @property
     def _theirs(self) -> NDArray[np.int16]:
-        return self.theirs.table.codes[:, self.theirs.items.ordered]
+        return self.theirs.scale.codes[:, self.theirs.items.ordered]
 
     @cached_property
     def _levels(self) -> NDArray[np.int64]:
@@ -350,6 +353,20 @@ class StandIns:
             explained=fit.adjusted.mean(axis=1),
             gaps=np.concatenate(gaps, axis=1),
         )
+
+
+def _asked(pairs: Sequence[Pairs], ask: Callable[[Pairs], dict[str, Values]]) -> dict[str, Values]:
+    """Ask the pairs: all answers for what needs no order, the last, those on the scale, for the rest."""
+    whole, *on_scale = map(ask, pairs)
+    for found in on_scale:
+        for of, values in found.items():
+            whole[of] |= {name: value for name, value in values.items() if _base(name) not in UNORDERED}
+    return whole
+
+
+def _base(name: str) -> str:
+    """Name of a figure without what it is held against."""
+    return name.removeprefix("retest_").removeprefix("normalised_")
 
 
 @dataclass(frozen=True, kw_only=True)

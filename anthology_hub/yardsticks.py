@@ -99,7 +99,7 @@ def yardsticks(
 
 def _steps(one: Figures, other: Figures) -> NDArray[np.float64]:
     """Mean distance of each question over the samples in which both sides answered it; NaN if there is none."""
-    steps = metrics.wasserstein(one.shares, other.shares)
+    steps = metrics.wasserstein(one.on_scale, other.on_scale)
     known = ~np.isnan(steps)
     return np.asarray(
         np.divide(
@@ -157,14 +157,14 @@ def demographic_cells(codes: Sequence[NDArray[np.int16]], people: int, *, least:
 
 
 def _guesses(them: Figures, items: Items) -> dict[str, Figures]:
-    shares = them.shares[0]
-    places = np.arange(shares.shape[1])
-    even = (places < items.n_options[:, None]) / items.n_options[:, None]
-    mode = np.eye(shares.shape[1])[np.nan_to_num(shares).argmax(axis=1)]
+    # Of figures that need an order, each is guessed among the options on the scale.
+    known = (them.shares[0], items.n_options), (them.on_scale[0], items.spans + 1)
+    even = ((np.arange(shares.shape[1]) < count[:, None]) / count[:, None] for shares, count in known)
+    mode = (np.eye(shares.shape[1])[np.nan_to_num(shares).argmax(axis=1)] for shares, _ in known)
     return {
-        "uniform": Figures.guess(even),
-        "majority": Figures.guess(mode, constant=True),
-        "margins": Figures.guess(shares),
+        "uniform": Figures.guess(*even),
+        "majority": Figures.guess(*mode, constant=True),
+        "margins": Figures.guess(them.shares[0], them.on_scale[0]),
     }
 
 
@@ -173,18 +173,20 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
 
     Within a cell nothing goes together, so covariances of two questions are those of the cells' means.
     """
-    overall = theirs.halves(masks)[0].shares
+    overall = theirs.halves(masks)[0]
     parts = [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
     mass = np.stack([~masks[:, rows] @ theirs.weights[rows] for rows in parts], axis=1)
     total = mass.sum(axis=1, keepdims=True)
     mass = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
-    known = np.stack([_shares_of(theirs, rows, masks[:, rows], overall) for rows in parts], axis=1)
+    known = _shares_of(theirs, theirs.scale, parts, masks, overall.on_scale)
     shares = np.einsum("rg,rgqk->rqk", mass, known)
+    every = _shares_of(theirs, theirs.table, parts, masks, overall.shares) if theirs.items.off_scale else known
     positions = np.broadcast_to(np.arange(shares.shape[2], dtype=np.float64), shares.shape[1:])
     covariance = _between(known, mass, shares, positions)
     sign = np.where(theirs.items.keyed, -1.0, 1.0)
     return Figures(
-        shares=shares,
+        shares=np.einsum("rg,rgqk->rqk", mass, every),
+        on_scale=shares,
         correlation=_as_correlation(covariance),
         ranks=_as_correlation(_between(known, mass, shares, np.nan_to_num(theirs.scores))),
         alphas=theirs.items.alphas(covariance * sign * sign[:, None]),
@@ -193,12 +195,18 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
 
 
 def _shares_of(
-    theirs: Side, rows: NDArray[np.int64], masks: NDArray[np.bool_], overall: NDArray[np.float64]
+    theirs: Side,
+    answers: AnswerTable,
+    cells: Sequence[NDArray[np.int64]],
+    masks: NDArray[np.bool_],
+    overall: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Shares in a cell, shape (splits, q, K); where nobody of it answered, those of everybody."""
-    table = AnswerTable(theirs.table.codes[rows], theirs.table.n_options.tolist())
-    shares = table.shares(masks, base=theirs.weights[rows])
-    return np.where(np.isnan(shares), overall, shares)
+    """Shares in each cell, shape (splits, cells, q, K); where nobody of it answered, those of everybody."""
+    tables = (AnswerTable(answers.codes[rows], answers.n_options.tolist()) for rows in cells)
+    shares = [
+        table.shares(masks[:, rows], base=theirs.weights[rows]) for table, rows in zip(tables, cells, strict=True)
+    ]
+    return np.stack([np.where(np.isnan(found), overall, found) for found in shares], axis=1)
 
 
 def _between(

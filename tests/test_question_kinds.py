@@ -52,6 +52,22 @@ def test_the_form_holds_what_is_not_as_usual_and_nothing_else():
     assert set(plain) == {"key", "text", "reverse", "options"}
 
 
+def test_options_off_the_scale_are_kept_by_their_codes_and_a_survey_without_them_keeps_its_form():
+    unsure = [*OPTIONS[:1], {"code": 9, "text": "Don't know"}, *OPTIONS[1:]]
+    plain, marked = (survey(options=unsure, **more) for more in ({}, {"off_scale": [9]}))
+    (question,) = Survey.from_dict(marked).questions
+    assert question.on_scale == (0, 2) and question.off_scale == (9,)
+    written = Survey.from_dict(marked).to_dict()
+    assert written["questions"][0]["off_scale"] == [9] and Survey.from_dict(written) == Survey.from_dict(marked)
+    assert "off_scale" not in Survey.from_dict(plain).to_dict()["questions"][0]
+    assert Survey.from_dict(plain).digest != Survey.from_dict(marked).digest
+    # Marked, it is no step of the scale any more, and so no longer warned of.
+    assert told(marked) == []
+    (warning,) = told(plain)
+    assert warning.startswith("warning: question 'q', options: \"Don't know\" stands as a step of an ordinal scale")
+    assert "name its code in `off_scale`" in warning
+
+
 def test_options_of_the_survey_serve_the_kinds_that_have_some():
     kinds = {kind: Survey.from_dict(survey(kind=kind)).questions[0].options for kind in ANSWER_KINDS}
     both = ("Fig", "Plum")
@@ -69,13 +85,18 @@ def test_options_of_the_survey_serve_the_kinds_that_have_some():
         ({"kind": "multi", "most": 3}, "most: 3 is no whole number from 1 to 2, the number of options"),
         ({"kind": "multi", "least": 3}, "least: 3 is no whole number from 0 to 2, the number of options"),
         ({"kind": "multi", "exclusive": [1, 9]}, "exclusive: there is no option with the code 9; it has 1, 2"),
+        ({"kind": "multi", "off_scale": [1]}, "off_scale: only the kind choice has it"),
+        ({"off_scale": [8, 2, 9]}, "off_scale: there is no option with the code 8, 9; it has 1, 2"),
+        ({"off_scale": [2], "ordinal": False}, "off_scale: only options in order make a scale: leave it out"),
+        ({"off_scale": [2]}, "off_scale: it leaves 1 of 2 options on the scale: at least 2 must remain"),
     ],
 )
 def test_limits_that_limit_nothing_are_refused_and_told_by_the_checks(question, message):
     value = survey(**question)
     with pytest.raises(DataError, match=f"question 'q', {message}"):
         Survey.from_dict(value)
-    assert told(value) == [f"error: question 'q', {message}"]
+    (problem,) = told(value)
+    assert problem.startswith(f"error: question 'q', {message}")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +112,7 @@ def test_limits_that_limit_nothing_are_refused_and_told_by_the_checks(question, 
         ({"kind": "number", "unit": 5}, "unit: 5 is no text", "unit: 5 is not a text: put it in quotes"),
         ({"kind": "multi", "least": 0.5}, "least: 0.5 is no whole number", "least: 0.5 is not a whole number"),
         ({"kind": "multi", "exclusive": 1}, "exclusive: 1 is no list of codes", "exclusive: 1 is not a list"),
+        ({"off_scale": ["9"]}, r"off_scale: \('9',\) is no list of codes", "off_scale 1: '9' is not a whole number"),
         (
             {"kind": "text", "options": OPTIONS},
             " is of the kind text, which has no options",

@@ -91,7 +91,7 @@ def sound_surveys(draw):
             asked["ask_if"] = draw(conditions(choices))
         asked |= draw(st.fixed_dictionaries({}, optional={"reverse": st.booleans(), "ordinal": st.booleans()}))
         codes = [option["code"] for option in asked.get("options", shared)]
-        asked |= draw(kinds(codes))
+        asked |= draw(kinds(codes, ordinal=asked.get("ordinal", True)))
         if asked.get("kind") in ("number", "text"):
             asked.pop("options", None)
         # Conditions are on choices alone.
@@ -118,11 +118,13 @@ def sound_surveys(draw):
 
 
 @st.composite
-def kinds(draw, codes):
+def kinds(draw, codes, *, ordinal):
     """The kind of a question, and its limits."""
     kind = draw(st.sampled_from([None, "choice", "number", "multi", "ranking", "text"]))
     numbers = st.integers(-9, 99) | st.floats(-9, 99)
     optional = {}
+    if kind in (None, "choice") and ordinal and len(codes) > 2:
+        optional = {"off_scale": st.lists(st.sampled_from(codes), min_size=1, max_size=len(codes) - 2)}
     if kind == "number":
         low, high = sorted([draw(numbers), draw(numbers)])
         optional = {"low": st.just(low), "high": st.just(high), "unit": WORDS}
@@ -199,7 +201,19 @@ def damaged_surveys(draw):
         elif how == "remove":
             inside.pop(path[-1], None) if isinstance(inside, dict) else inside.pop(path[-1])
         elif isinstance(inside, dict):
-            fields = ["extra", "ask_if", "options", "code", "reverse", "all", "kind", "low", "most", "exclusive"]
+            fields = [
+                "extra",
+                "ask_if",
+                "options",
+                "code",
+                "reverse",
+                "all",
+                "kind",
+                "low",
+                "most",
+                "exclusive",
+                "off_scale",
+            ]
             inside[draw(st.sampled_from(fields))] = copy.deepcopy(draw(JUNK))
         else:
             inside.append(copy.deepcopy(draw(JUNK)))

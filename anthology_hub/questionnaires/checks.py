@@ -252,6 +252,7 @@ class _Sheet:
             ask_if=Condition.from_dict(entry["ask_if"]) if "ask_if" in entry else None,
             kind=kind,
             exclusive=tuple(entry.get("exclusive", ())),
+            off_scale=tuple(entry.get("off_scale", ())),
             **limits,
         )
 
@@ -338,8 +339,13 @@ def _question_warnings(sheet: _Sheet) -> Iterator[Fault]:
         if len(question.options) > len(LETTERS):
             yield place, f"{len(question.options)} options cannot be lettered: at most {len(LETTERS)} can be asked"
         if question.ordinal and question.kind == CHOICE:
-            for text in filter(is_no_answer, question.options):
-                yield place, f"{text!r} stands as a step of an ordinal scale: leave it out, or say `ordinal: false`"
+            for text in (question.options[step] for step in question.on_scale):
+                if is_no_answer(text):
+                    yield (
+                        place,
+                        f"{text!r} stands as a step of an ordinal scale: name its code in `off_scale`, leave it out, "
+                        "or say `ordinal: false`",
+                    )
         for text in question.options:
             if "\n" in text or text != text.strip():
                 yield place, f"{text!r} has a line break, or spaces at its ends"
@@ -408,7 +414,7 @@ def _scale_warnings(sheet: _Sheet) -> Iterator[Fault]:
 
 def _item_warnings(name: str, items: Sequence[str], sheet: _Sheet) -> Iterator[Fault]:
     place, known = ("scales", name), [sheet.by_key[key] for key in items if key in sheet.by_key]
-    sizes = sorted({len(question.options) for question in known if question.kind == CHOICE})
+    sizes = sorted({len(question.on_scale) for question in known if question.kind == CHOICE})
     if len(sizes) > 1:
         yield place, f"its items have {' and '.join(map(str, sizes))} options: a scale needs one number"
     if len(set(items)) < len(items):
@@ -422,7 +428,7 @@ def _item_warnings(name: str, items: Sequence[str], sheet: _Sheet) -> Iterator[F
 
 def _order_warnings(sheet: _Sheet) -> Iterator[Fault]:
     closed = [question for question in sheet.questions.values() if question.kind == CHOICE]
-    steps = [question.key for question in closed if question.ordinal and len(question.options) > 2]
+    steps = [question.key for question in closed if question.ordinal and len(question.on_scale) > 2]
     if "shuffled" in sheet.orders and steps:
         yield ("order_patterns",), f"the steps of ordinal questions would be shuffled, too: {', '.join(steps[:5])}"
 
