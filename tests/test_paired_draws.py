@@ -10,7 +10,7 @@ from anthology_hub.resampling import distance_interval, interval
 from anthology_hub.sides import Items, Side
 from anthology_hub.standins import StandIns
 
-ITEMS = Items(n_options=np.array([3]), ordered=np.array([True]), keyed=np.array([False]), scales=((0,),))
+ITEMS = Items(n_options=np.array([3]), ordered=np.array([True]), keyed=np.array([False]), scales=((0,),), names=())
 
 
 def side(n, **design):
