@@ -269,7 +269,7 @@ class Embedding:
     @cached_property
     def index(self) -> Index:
         """The searchable index."""
-        # Releases of before indexes had facts tell the factory alone.
+        # Of a flat index the manifest tells the factory alone.
         facts = IndexFacts.from_dict(dict(self.index_facts)) if "rows" in self.index_facts else None
         return Index(self.vectors, file=self.index_file(), facts=facts)
 
@@ -282,7 +282,9 @@ class Embedding:
         built = Index.build(self.vectors)
         file = folder / ("flat.faiss" if built.facts.factory == "Flat" else "lists.faiss")
         built.write(file)
-        return file, built.facts.to_dict()
+        facts = built.facts.to_dict()
+        # A flat index is the vectors themselves: there is nothing more to tell of it.
+        return file, facts if built.facts.lists else {name: facts[name] for name in ("factory", "faiss")}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

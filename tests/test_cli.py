@@ -37,7 +37,7 @@ from anthology_hub.ranking import HUMANS, MAJORITY, UNIFORM, Row
 
 COMMANDS = (
     "quickstart", "search", "match", "simulate", "evaluate", "compare", "list", "show", "annotate", "generate",
-    "interview", "reproduce", "power", "rectify",
+    "interview", "reproduce", "power", "rectify", "embed",
 )  # fmt: skip
 UNIFORM_MODEL = ("--model", "scripted:uniform")
 
@@ -235,6 +235,7 @@ def test_simulate_goes_on_where_it_was_and_refuses_another_run(run):
         "folder": str(folder),
         "run_id": load_run(folder).provenance["run_id"],
         "coverage": {"answered": 1.0, "refused": 0.0, "unparsable": 0.0, "failed": 0.0},
+        "gaps": 0,
     }
     done = call(*same, "--seed", 4, code=1)
     assert done.stderr.startswith(f"error: {folder} belongs to another run; what differs: ")
