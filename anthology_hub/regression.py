@@ -115,11 +115,10 @@ def fit(codes: ArrayLike, design: ArrayLike, weights: ArrayLike) -> Fit:
     rows = weight_rows(weights, len(y))
     coefficients = np.full((len(rows), y.shape[1], x.shape[1]), np.nan)
     explained, spread, rank = (np.full((len(rows), y.shape[1]), np.nan) for _ in range(3))
-    for there, items in _patterns(present):
-        normal = _normal(x, rows, there)
+    for normal, items in _normals(x, rows, present):
         rank[:, items] = normal.rank[:, None]
-        for item in items:
-            coefficients[:, item], explained[:, item], spread[:, item] = _solved(x, y[:, item], rows, there, normal)
+        solved = _solved(_with_traits(rows, y[:, items], x), rows @ y[:, items] ** 2, normal)
+        coefficients[:, items], explained[:, items], spread[:, items] = solved
     people = effective_people(rows, present)
     freedom = people - rank - 1
     chance = np.divide(people - 1, freedom, out=np.full_like(freedom, np.nan), where=freedom > LEAST_ROOT)
@@ -193,9 +192,9 @@ def robust_interval(
     x, y, present = _checked(codes, design)
     rows = weight_rows(weights, len(y))
     centre, errors = fit(codes, design, rows).coefficients, np.full((len(rows), y.shape[1], x.shape[1]), np.nan)
-    for there, items in _patterns(present):
-        for row, item in np.ndindex(len(rows), len(items)):
-            errors[row, items[item]] = _robust_errors(x[there], y[there, items[item]], rows[row, there])
+    for row, item in np.ndindex(len(rows), y.shape[1]):
+        there = present[:, item]
+        errors[row, item] = _robust_errors(x[there], y[there, item], rows[row, there])
     reach = NormalDist().inv_cdf((1 + level) / 2) * errors
     return centre - reach, centre + reach
 
@@ -268,13 +267,6 @@ def _centred(values: NDArray[np.generic], present: NDArray[np.bool_]) -> NDArray
     return np.where(present, there - there.sum(axis=0) / np.maximum(present.sum(axis=0), 1), 0)
 
 
-def _patterns(present: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
-    """Yield who answered, and the items that just these answered: they share the traits' side of the equations."""
-    kinds, which = np.unique(present, axis=1, return_inverse=True)
-    for kind in range(kinds.shape[1]):
-        yield kinds[:, kind], np.flatnonzero(which == kind)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Normal:
     """The traits' side of the normal equations, for each row of weights."""
@@ -291,25 +283,44 @@ class _Normal:
     """Whether a coefficient is determined, shape (rows, d)."""
 
 
-def _normal(x: NDArray[np.float64], weights: NDArray[np.float64], there: NDArray[np.bool_]) -> _Normal:
-    mass = (weights @ there.astype(np.float64))[:, None]
+def _normals(
+    x: NDArray[np.float64], weights: NDArray[np.float64], present: NDArray[np.bool_]
+) -> Iterator[tuple[_Normal, NDArray[np.int64]]]:
+    """Yield the traits' side of the equations and the items it is of: all that the same people answered share it."""
+    kinds, which = np.unique(present, axis=1, return_inverse=True)
+    first, second = np.triu_indices(x.shape[1])
+    traits = np.hstack([x, x[:, first] * x[:, second]])
+    at_once = max(1, BLOCK_BYTES // (8 * len(weights) * (1 + traits.shape[1])))
+    for start in range(0, kinds.shape[1], at_once):
+        sums = _with_traits(weights, kinds[:, start : start + at_once].astype(np.float64), traits)
+        for at in range(sums.shape[1]):
+            yield _normal(sums[:, at], x.shape[1]), np.flatnonzero(which == start + at)
+
+
+def _normal(sums: NDArray[np.float64], columns: int) -> _Normal:
+    """Sums over those present, for each row of weights: of 1, of each trait, of each product of two."""
+    first, second = np.triu_indices(columns)
+    mass = sums[:, :1]
     share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
-    mean = weights @ (x * there[:, None]) * share
-    covariance = _products(x * there[:, None], weights) * share[:, :, None] - mean[:, :, None] * mean[:, None, :]
+    mean = sums[:, 1 : 1 + columns] * share
+    covariance = np.empty((len(sums), columns, columns))
+    covariance[:, first, second] = sums[:, 1 + columns :] * share - mean[:, first] * mean[:, second]
+    covariance[:, second, first] = covariance[:, first, second]
     inverse, rank, told = _pseudo_inverse(covariance)
     return _Normal(share=share, mean=mean, inverse=inverse, rank=rank, told=told)
 
 
-def _products(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum w x x' for each row, shape (rows, d, d), in blocks of people."""
-    first, second = np.triu_indices(x.shape[1])
-    found = np.zeros((len(weights), x.shape[1], x.shape[1]))
-    step = max(1, BLOCK_BYTES // (8 * max(1, len(first))))
+def _with_traits(
+    weights: NDArray[np.float64], values: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum the values, and their products with each trait, shape (rows, values, 1 + d), in blocks of people."""
+    columns = values.shape[1] * (1 + x.shape[1])
+    found, step = np.zeros((len(weights), columns)), max(1, BLOCK_BYTES // (8 * max(1, columns)))
     for start in range(0, len(x), step):
-        block = x[start : start + step]
-        found[:, first, second] += weights[:, start : start + step] @ (block[:, first] * block[:, second])
-    found[:, second, first] = found[:, first, second]
-    return found
+        block = slice(start, start + step)
+        traits = np.hstack([np.ones((len(x[block]), 1)), x[block]])
+        found += weights[:, block] @ (values[block, :, None] * traits[:, None]).reshape(len(traits), columns)
+    return found.reshape(len(weights), values.shape[1], 1 + x.shape[1])
 
 
 def _pseudo_inverse(
@@ -327,30 +338,31 @@ def _pseudo_inverse(
 
 
 def _solved(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    there: NDArray[np.bool_],
-    normal: _Normal,
+    sums: NDArray[np.float64], squares: NDArray[np.float64], normal: _Normal
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients (rows, d), R^2 and SD of one item; y is 0 where it is not known."""
-    first, square = (weights @ np.stack([y, y**2], axis=1) * normal.share).T
-    variance = square - first**2
+    """Coefficients (rows, q, d), R^2 and SD (rows, q) of items that the same people answered.
+
+    Args:
+        sums: Of the answers and of their products with each trait, shape (rows, q, 1 + d), as from `_with_traits`.
+        squares: Of the squares of the answers, shape (rows, q).
+        normal: Of the people who answered.
+    """
+    moments = sums * normal.share[:, :, None]
+    first, cross = moments[..., 0], moments[..., 1:]
+    variance = squares * normal.share - first**2
     varies = variance > LEAST_VARIANCE
-    cross = weights @ (x * y[:, None]) * normal.share - normal.mean * first[:, None]
-    cross = np.where(varies[:, None], cross, 0.0)
-    beta = (normal.inverse @ cross[:, :, None])[:, :, 0]
-    squared = np.divide((beta * cross).sum(axis=1), variance, out=np.full_like(variance, np.nan), where=varies)
-    empty = normal.share[:, 0] == 0
-    spread = np.where(empty, np.nan, np.sqrt(np.where(varies, variance, 0.0)))
-    return np.where(normal.told, beta, np.nan), np.clip(squared, 0, 1), spread
+    cross = np.where(varies[..., None], cross - normal.mean[:, None] * first[..., None], 0.0)
+    beta = cross @ normal.inverse
+    squared = np.divide((beta * cross).sum(axis=2), variance, out=np.full_like(variance, np.nan), where=varies)
+    spread = np.where(normal.share == 0, np.nan, np.sqrt(np.where(varies, variance, 0.0)))
+    return np.where(normal.told[:, None], beta, np.nan), np.clip(squared, 0, 1), spread
 
 
 def _robust_errors(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard errors of the coefficients of one item, shape (d,), from those who answered it."""
-    everybody = np.ones(len(y), dtype=bool)
-    normal = _normal(x, weights[None], everybody)
-    beta = np.nan_to_num(_solved(x, y, weights[None], everybody, normal)[0][0])
+    ((normal, _),) = _normals(x, weights[None], np.ones((len(y), 1), dtype=bool))
+    solved = _solved(_with_traits(weights[None], y[:, None], x), weights[None] @ y[:, None] ** 2, normal)
+    beta = np.nan_to_num(solved[0][0, 0])
     share = weights * normal.share[0, 0]
     centred, inverse = x - normal.mean[0], normal.inverse[0]
     pull = centred @ inverse

@@ -84,7 +84,7 @@ def yardsticks(
     halves = {name: (value + back[name]) / 2 for name, value in there.items()}
     floor, notes = nothing | resampling.means(halves), list(_lost(halves, "random halves of the humans"))
     if cells is not None:
-        baselines["cells"] = resampling.means(_from_cells(theirs, masks, cells).against(second, items))
+        baselines["cells"] = resampling.means(_from_cells(theirs, masks, cells, first).against(second, items))
     mine, others = (_samples(theirs, size, splits, seed=seed + at) for at, size in enumerate((n, people)))
     drawn = mine.against(others, items)
     notes += _lost(drawn, f"random samples of {n} humans")
@@ -168,12 +168,12 @@ def _guesses(them: Figures, items: Items) -> dict[str, Figures]:
     }
 
 
-def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]) -> Figures:
+def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64], overall: Figures) -> Figures:
     """The second half of each split as predicted from the first: an answer drawn from those of one's cell.
 
-    Within a cell nothing goes together, so covariances of two questions are those of the cells' means.
+    Within a cell nothing goes together, so covariances of two questions are those of the cells' means. Of a cell that
+    nobody answered in the first half, the answers are those of all of it, `overall`.
     """
-    overall = theirs.halves(masks)[0]
     parts = [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
     mass = np.stack([~masks[:, rows] @ theirs.weights[rows] for rows in parts], axis=1)
     total = mass.sum(axis=1, keepdims=True)

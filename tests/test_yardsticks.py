@@ -282,7 +282,7 @@ def test_a_question_with_one_deviant_answer_gives_no_warning_and_counts_as_const
     humans = replace(humans, answers=humans.answers | {"C1": deviant})
     cells = np.random.default_rng(0).integers(0, 12, 601)
     side, masks = human_side(humans, MINI), half_splits(601, 60)
-    found = _from_cells(side, masks, cells)
+    found = _from_cells(side, masks, cells, side.halves(masks)[0])
     # The first half tells the answers; the second who is in which cell.
     for row, mask in enumerate(masks):
         constant = not mask[0]
