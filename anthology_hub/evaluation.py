@@ -9,7 +9,8 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from anthology_hub.conditioning import STORIED
 from anthology_hub.errors import OptionError, UnknownNameError
 from anthology_hub.margins import Margins
 from anthology_hub.measures import BASELINES, DISTANCE, MEASURES, attained, or_none
-from anthology_hub.rows import one_thread
+from anthology_hub.rows import one_thread, side_by_side
 from anthology_hub.schema import (
     ANSWERED,
     MISSING,
@@ -143,6 +144,8 @@ def evaluate(
     notes += _administered(whole, answers)
     contest = _contest(answers, humans, ours, theirs, options, previous)
     us, them = ours.whole, theirs.whole
+    groups = [partial(_subgroup, *group, contest) for group in _groups(answers, humans, previous, options)]
+    parts = side_by_side([*contest.ahead, *groups])[len(contest.ahead) :]
     found = contest.metrics(_undefined(us, them, ours, theirs, answers.survey))
     notes += [*contest.notes, *untold(ours, theirs, options.resample)]
     items = ours.items
@@ -157,7 +160,7 @@ def evaluate(
     if isinstance(humans, Respondents):
         notes += unpaired(answers, humans)
     notes += _coded(contest, answers.survey)
-    subgroups = tuple(_subgroups(answers, humans, contest)) if options.by else ()
+    subgroups = tuple(_with_gaps(parts, options))
     items_found, scales = _items(answers, contest), tuple(contest.scales(answers.survey))
     result = _result(answers, humans, options, found, items_found, tuple(notes), subgroups, previous)
     return replace(result, scales=scales)
@@ -191,12 +194,23 @@ class _Contest:
     """Bootstrap draws of the roles, shape (bootstraps, roles)."""
     them: Rows
     """Of the humans; shape (bootstraps, 0) of shares."""
-    cells: NDArray[np.int64] | None = None
+    traits: tuple[NDArray[np.int16], ...] = ()
+    """Levels of each human in the traits by which a cheap guess goes."""
     previous: Side | None = None
     pairs: StandIns | None = None
     looked_at: int = MOST_DRAWS
     """Draws on which pairs of questions are looked at."""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> list[partial[Any]]:
+        """What takes long, each by itself; it is kept."""
+        return [partial(getattr, self, name) for name in ("sides", "held", "others")]
+
+    @cached_property
+    def cells(self) -> NDArray[np.int64] | None:
+        """Demographic cell of each human."""
+        return demographic_cells(self.traits, len(self.theirs)) if self.traits else None
 
     @cached_property
     def sides(self) -> tuple[Figures, Figures]:
@@ -230,15 +244,17 @@ class _Contest:
         """Whether there is no chance to tell."""
         return any(untold(self.ours, self.theirs, self.options.resample))
 
-    def among(self, roles: NDArray[np.int64], people: NDArray[np.int64]) -> _Contest:
+    def among(self, rows: _Rows) -> _Contest:
         """Return the contest of some roles and people, on the same draws: so they are a part of the same samples."""
         assert isinstance(self.theirs, Side)
         return _Contest(
-            ours=self.ours.take(roles),
-            theirs=self.theirs.take(people),
+            ours=self.ours.take(rows.roles),
+            theirs=self.theirs.take(rows.people),
             options=self.options,
-            us=self.us[:, roles],
-            them=self.them[:, people],
+            us=self.us[:, rows.roles],
+            them=self.them[:, rows.people],
+            traits=tuple(codes[rows.people] for codes in self.traits),
+            previous=self.previous.take(rows.earlier) if self.previous and len(rows.earlier) else None,
             looked_at=PART_DRAWS,
         )
 
@@ -247,9 +263,10 @@ class _Contest:
         options, items = self.options, self.ours.items
         values = _singles(self.ours.whole.against(self.theirs.whole, items))
         own = _singles(self.theirs.whole.against(self.theirs.whole, items))
-        held = self.held
+        held, others = self.held, self.others
         self.notes.extend(held.notes)
-        others = self._standing() | self._polychoric()
+        if self.pairs is not None:
+            self.notes.extend(self.pairs.notes)
         found = []
         for name, measure in MEASURES.items():
             if name not in others and name not in values:
@@ -292,16 +309,20 @@ class _Contest:
                 metrics=tuple(_metric(measure, one, self.options, {}) for measure, one in standing.items()),
             )
 
+    @cached_property
+    def others(self) -> dict[str, Standing]:
+        """Figures that need pairs, and the slowest one."""
+        return self._standing() | self._polychoric()
+
     def _standing(self) -> dict[str, Standing]:
         if self.pairs is None:
             return {}
         options = self.options
-        self.notes.extend(self.pairs.notes)
         # Each pair is a persona and a person at once: whosever chance is told, pairs are drawn.
         both = options.resample == "both"
         drawn = self.us if both else self.pairs.draws(options.bootstraps, seed=options.seed)[0]
         return self.pairs.person_by_person(drawn, self.cells) | self.pairs.by_demographics(
-            self.us, self.them, splits=options.splits, seed=options.seed
+            self.us, self.them, splits=options.splits, seed=options.seed, cells=self.cells
         )
 
     def _polychoric(self) -> dict[str, Standing]:
@@ -363,9 +384,11 @@ def _contest(
     if isinstance(humans, Margins) or isinstance(theirs, Shares):
         us, them = _drawn_from(ours, theirs, options)
         return _Contest(ours=ours, theirs=theirs, options=options, us=us, them=them)
-    pairs = StandIns.of(answers, humans, ours, theirs)
-    us, them = _drawn_from(ours, theirs, options, pairs)
     earlier = None if previous is None else human_side(previous, answers.survey, weighting=options.weighting)
+    pairs = StandIns.of(answers, humans, ours, theirs)
+    if pairs is not None and previous is not None and earlier is not None:
+        pairs = pairs.after(previous, earlier, humans)
+    us, them = _drawn_from(ours, theirs, options, pairs)
     named = answers.provenance["inputs"].get("cast", {}).get("traits", ())
     traits = [name for name in named if name in humans.codes] or list(humans.codes)
     return _Contest(
@@ -374,7 +397,7 @@ def _contest(
         options=options,
         us=us,
         them=them,
-        cells=demographic_cells([humans.codes[name] for name in traits], len(humans)) if traits else None,
+        traits=tuple(humans.codes[name] for name in traits),
         previous=earlier,
         pairs=pairs,
     )
@@ -563,9 +586,22 @@ def _metric(name: str, found: Standing, options: EvaluateOptions, whys: Mapping[
 # -- subgroups -------------------------------------------------------------------------------------------------------
 
 
-def _subgroups(answers: Answers, humans: Respondents | Margins, contest: _Contest) -> Iterator[Subgroup]:
-    """Compare the roles of each level of a trait with the humans of that level."""
-    options = contest.options
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Who is in a subgroup."""
+
+    roles: NDArray[np.int64]
+    people: NDArray[np.int64]
+    earlier: NDArray[np.int64]
+    """Of the people of an earlier wave; nobody, if there is none."""
+
+
+def _groups(
+    answers: Answers, humans: Respondents | Margins, previous: Respondents | None, options: EvaluateOptions
+) -> Iterator[tuple[Subgroup, _Rows, Survey]]:
+    """Yield the levels of each trait: the roles that stand for the humans of that level, and these humans."""
+    if not options.by:
+        return
     if isinstance(humans, Margins):
         raise OptionError(
             f"{humans.name} has no people to tell apart: leave out by={options.by!r}, or give respondents"
@@ -576,27 +612,25 @@ def _subgroups(answers: Answers, humans: Respondents | Margins, contest: _Contes
             raise UnknownNameError(f"trait of {humans.name}", trait, humans.codes)
         codes = humans.codes[trait]
         of_roles = np.where(people == MISSING, MISSING, codes[people])
-        found = [
-            _subgroup(
-                Subgroup(trait=trait, level=level, n=int((of_roles == at).sum()), n_human=int((codes == at).sum())),
-                answers.survey,
-                contest,
-                (np.flatnonzero(of_roles == at), np.flatnonzero(codes == at)),
-            )
-            for at, level in enumerate(humans.levels[trait])
-        ]
-        yield from _with_gap(found, options)
+        for at, level in enumerate(humans.levels[trait]):
+            roles, theirs = np.flatnonzero(of_roles == at), np.flatnonzero(codes == at)
+            rows = _Rows(roles=roles, people=theirs, earlier=_of_level(previous, trait, level))
+            yield Subgroup(trait=trait, level=level, n=len(roles), n_human=len(theirs)), rows, answers.survey
 
 
-def _subgroup(
-    found: Subgroup, survey: Survey, contest: _Contest, rows: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> tuple[Subgroup, NDArray[np.float64]]:
+def _of_level(humans: Respondents | None, trait: str, level: str) -> NDArray[np.int64]:
+    if humans is None or level not in humans.levels.get(trait, ()):
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(humans.codes[trait] == humans.levels[trait].index(level))
+
+
+def _subgroup(found: Subgroup, rows: _Rows, survey: Survey, contest: _Contest) -> tuple[Subgroup, NDArray[np.float64]]:
     """Return a subgroup and its draws of the headline figure; none of one that is too small."""
     least = contest.options.least
     if min(found.n, found.n_human) < least:
         why = f"{found.n} roles and {found.n_human} humans: at least {least} of each are needed."
         return replace(found, note=why), np.zeros(0)
-    part = contest.among(*rows)
+    part = contest.among(rows)
     heard = [side.whole.shares[0] for side in (part.ours, part.theirs)]
     answered = ~np.isnan(np.sum(heard, axis=(0, 2)))
     if silent := [key for key, some in zip(survey.keys, answered, strict=True) if not some]:
@@ -606,6 +640,11 @@ def _subgroup(
     blind = list(untold(part.ours, part.theirs, part.options.resample))
     draws = np.zeros(0) if blind else part.drawn[HEADLINE]
     return replace(found, metrics=metrics, note=" ".join([*part.notes, *blind])), draws
+
+
+def _with_gaps(parts: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: EvaluateOptions) -> Iterator[Subgroup]:
+    for _, found in groupby(parts, key=lambda part: part[0].trait):
+        yield from _with_gap(list(found), options)
 
 
 def _with_gap(found: Sequence[tuple[Subgroup, NDArray[np.float64]]], options: EvaluateOptions) -> Iterator[Subgroup]:

@@ -125,6 +125,53 @@ def group_moments(codes: ArrayLike, groups: ArrayLike, weights: ArrayLike, *, n_
     return GroupMoments(mass=mass, people=people, mean=mean, variance=variance)
 
 
+def drawn_moments(
+    means: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    cells: ArrayLike,
+    groups: ArrayLike,
+    weights: ArrayLike,
+    *,
+    n_groups: int,
+) -> GroupMoments:
+    """Return what groups would answer whose answers are drawn anew within their cells: in expectation.
+
+    Args:
+        means: Of the positions among which answers are drawn, for each row of weights, shape (rows, cells, q).
+        squares: Of their squares, as `means`.
+        cells: Cell 0..C-1 of each person, shape (n,).
+        groups: As for `group_moments`.
+        weights: Shape (rows, n).
+        n_groups: G.
+
+    Raises:
+        DataError: If the shapes differ, or a group is outside its range.
+
+    Example:
+        >>> drawn = np.array([[[0.5], [2.5]]])
+        >>> found = drawn_moments(drawn, drawn**2 + 0.25, [0, 0, 1, 1], [0, 0, 1, 1], np.ones((1, 4)), n_groups=2)
+        >>> found.mean[0, 0].tolist(), found.variance[0, 0].tolist()
+        ([0.5, 2.5], [0.25, 0.25])
+    """
+    where, labels = np.asarray(cells), np.asarray(groups)
+    rows = weight_rows(weights, len(where))
+    _check_labels(labels, len(where), n_groups)
+    inside = (where[:, None] == np.arange(means.shape[1])).astype(np.float64)
+    members = [np.flatnonzero(labels == one) for one in range(n_groups)]
+    mass = np.stack([rows[:, part] @ inside[part] for part in members], axis=1)
+    total = mass.sum(axis=2, keepdims=True)
+    share = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
+    mean, square = (np.einsum("rgc,rcq->rqg", share, drawn) for drawn in (means, squares))
+    people = [effective_people(rows[:, part], np.ones((len(part), 1), dtype=bool)) for part in members]
+    shape = mean.shape
+    return GroupMoments(
+        mass=np.broadcast_to(total[..., 0][:, None], shape),
+        people=np.broadcast_to(np.stack(people, axis=2), shape),
+        mean=mean,
+        variance=np.maximum(square - mean**2, 0),
+    )
+
+
 def _check_labels(labels: NDArray[np.integer], people: int, n_groups: int) -> None:
     if n_groups < 1:
         raise OptionError(f"n_groups must be at least 1, got {n_groups}")

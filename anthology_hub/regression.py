@@ -120,10 +120,61 @@ def fit(codes: ArrayLike, design: ArrayLike, weights: ArrayLike) -> Fit:
         solved = _solved(_with_traits(rows, y[:, items], x), rows @ y[:, items] ** 2, normal)
         coefficients[:, items], explained[:, items], spread[:, items] = solved
     people = effective_people(rows, present)
+    return Fit(
+        coefficients=coefficients,
+        explained=explained,
+        adjusted=_adjusted(explained, people, rank),
+        spread=spread,
+        people=people,
+    )
+
+
+def fit_drawn(
+    means: NDArray[np.float64], squares: NDArray[np.float64], cells: ArrayLike, design: ArrayLike, weights: ArrayLike
+) -> Fit:
+    """Fit what people would answer whose answers are drawn anew within their cells: in expectation, without drawing.
+
+    Args:
+        means: Of the positions among which answers are drawn, for each row of weights, shape (rows, cells, q).
+        squares: Of their squares, as `means`.
+        cells: Cell 0..C-1 of each person, shape (n,).
+        design: As for `fit`.
+        weights: Shape (rows, n).
+
+    Raises:
+        DataError: If the shapes differ, or a column is infinite.
+        EmptyError: If there is nobody.
+
+    Example:
+        >>> drawn = np.array([[[0.5], [2.5]]])
+        >>> found = fit_drawn(drawn, drawn**2 + 0.25, [0, 0, 1, 1], [[0], [0], [1], [1]], np.ones((1, 4)))
+        >>> float(found.coefficients[0, 0, 0]), round(float(found.explained[0, 0]), 3)
+        (2.0, 0.8)
+    """
+    where = np.asarray(cells)
+    x, _, present = _checked(np.zeros((len(where), 1), dtype=np.int16), design)
+    rows = weight_rows(weights, len(where)) * present[:, 0]
+    ((normal, _),) = _normals(x, rows, present)
+    parts = [np.flatnonzero(where == cell) for cell in range(means.shape[1])]
+    mass = np.stack([_with_traits(rows[:, part], np.ones((len(part), 1)), x[part])[:, 0] for part in parts], axis=1)
+    sums = np.einsum("rcd,rcq->rqd", mass, means)
+    solved = _solved(sums, np.einsum("rc,rcq->rq", mass[..., 0], squares), normal)
+    people = np.broadcast_to(effective_people(rows, present), solved[1].shape)
+    return Fit(
+        coefficients=solved[0],
+        explained=solved[1],
+        adjusted=_adjusted(solved[1], people, normal.rank[:, None]),
+        spread=solved[2],
+        people=people,
+    )
+
+
+def _adjusted(
+    explained: NDArray[np.float64], people: NDArray[np.float64], rank: NDArray[np.number]
+) -> NDArray[np.float64]:
     freedom = people - rank - 1
     chance = np.divide(people - 1, freedom, out=np.full_like(freedom, np.nan), where=freedom > LEAST_ROOT)
-    adjusted = 1 - (1 - explained) * chance
-    return Fit(coefficients=coefficients, explained=explained, adjusted=adjusted, spread=spread, people=people)
+    return np.asarray(1 - (1 - explained) * chance)
 
 
 def stereotype_index(simulated: Fit, human: Fit) -> dict[str, NDArray[np.float64]]:

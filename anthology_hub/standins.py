@@ -8,7 +8,7 @@ compared between the cast and all humans (`groups`, `regression`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from anthology_hub import groups, regression, resampling
 from anthology_hub.individuals import UNORDERED, Pairs
 from anthology_hub.schema import MISSING, Answers, Respondents
 from anthology_hub.sides import MOST_DRAWS, Side
+from anthology_hub.yardsticks import shares_by_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,6 +123,8 @@ class StandIns:
     """Second answers of all humans, shape (humans, q)."""
     levels: Mapping[str, NDArray[np.int64]]
     """Trait -> level of each human, rare ones joined; MISSING where not known."""
+    earlier: tuple[Side, NDArray[np.int64]] | None = None
+    """People of an earlier wave and their levels, shape (people, traits), numbered as `levels`."""
 
     @classmethod
     def of(cls, answers: Answers, humans: Respondents, ours: Side, theirs: Side) -> StandIns | None:
@@ -142,6 +145,21 @@ class StandIns:
             retest=again if (again != MISSING).any() else None,
             levels={name: codes for name, codes in levels.items() if codes.max(initial=0) > 0},
         )
+
+    def after(self, previous: Respondents, side: Side, humans: Respondents) -> StandIns:
+        """Return the same pairs beside an earlier wave; as they are if it was not asked for all of the traits."""
+        if not self.levels or any(name not in previous.codes for name in self.levels):
+            return self
+        columns = []
+        for name, numbers in self.levels.items():
+            known, first = np.unique(humans.codes[name], return_index=True)
+            number = {
+                humans.levels[name][code]: numbers[at] for code, at in zip(known, first, strict=True) if code >= 0
+            }
+            # The last place is that of MISSING: what these humans have no level for is not known.
+            told = np.array([number.get(level, MISSING) for level in previous.levels[name]] + [MISSING])
+            columns.append(told[previous.codes[name]])
+        return replace(self, earlier=(side, np.stack(columns, axis=1)))
 
     @property
     def notes(self) -> Iterator[str]:
@@ -205,7 +223,7 @@ class StandIns:
         values = self.persons(draws)
         guesses = _asked(self._pairs, lambda pairs: pairs.baselines(self.ours.weights[self.roles][None]))
         if cells is not None:
-            guesses["cells"] = self._from_cells(cells)
+            guesses["cells"] = self._guessed(cells)
         found = {}
         for name in PERSON:
             if name not in values:
@@ -226,7 +244,9 @@ class StandIns:
         weights = rows * self.ours.weights[self.roles]
         return _asked(self._pairs, lambda pairs: {"": pairs.figures(weights)})[""]
 
-    def by_demographics(self, ours: Rows, theirs: Rows, *, splits: int, seed: int) -> dict[str, Standing]:
+    def by_demographics(
+        self, ours: Rows, theirs: Rows, *, splits: int, seed: int, cells: NDArray[np.int64] | None
+    ) -> dict[str, Standing]:
         """Return what demographics tell; nothing where no trait has two levels with enough people.
 
         Args:
@@ -234,21 +254,21 @@ class StandIns:
             theirs: Draws of the humans.
             splits: Random halves of the humans for the floor, and samples for the floor at equal n.
             seed: Of the halves and samples.
+            cells: Demographic cell of each human.
         """
         drawn, own = self.demographics(ours, theirs)
         if not drawn:
             return {}
-        floors = self._floors(splits, seed)
-        apart = float(np.abs(self._whole.gaps).mean())
-        guesses = {"explained": 0.0, "group_gaps": apart, "coefficients": 0.0}
+        masks = resampling.half_splits(len(self.theirs), min(splits, MOST_DRAWS), seed=seed)
+        halves = self._told_of_humans(masks), self._told_of_humans(~masks)
+        floors, guesses = self._floors(*halves, seed=seed), self._guesses(halves[1], masks, cells)
         return {
             name: Standing(
                 value=float(values[0]),
                 draws=values[1:],
                 human=float(own[name][0]) if name in own else float("nan"),
                 floors=(floors[0][name], floors[1][name]),
-                # Answers that know nothing of anybody show no differences between groups.
-                baselines=dict.fromkeys(("uniform", "margins"), guesses[name]),
+                baselines={guess: scored[name] for guess, scored in guesses.items()},
                 why="" if np.isfinite(values[0]) else FEW,
             )
             for name, values in drawn.items()
@@ -274,20 +294,51 @@ class StandIns:
         humans = self._told_of_humans(them)
         return self._told_of_roles(us).against(humans, self._whole.spread), {"explained": humans.explained}
 
-    def _floors(self, splits: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Figures of random halves of the humans, and of samples as large as the pairs against as large as theirs."""
+    def _floors(self, one: _Told, other: _Told, *, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Figures of halves of the humans, and of samples as large as the pairs against as large as theirs."""
         people, spread = len(self.theirs), self._whole.spread
-        masks = resampling.half_splits(people, min(splits, MOST_DRAWS), seed=seed)
-        one, other = self._told_of_humans(masks), self._told_of_humans(~masks)
         there, back = one.against(other, spread), other.against(one, spread)
         halves = {name: (value + back[name]) / 2 for name, value in there.items()}
         as_many = (
-            self._told_of_humans(resampling.samples(people, size, min(splits, MOST_DRAWS), seed=seed + at))
+            self._told_of_humans(resampling.samples(people, size, len(one.explained), seed=seed + at))
             for at, size in enumerate((len(self.roles), people))
         )
         return resampling.means(halves), resampling.means(next(as_many).against(next(as_many), spread))
 
-    def _from_cells(self, cells: NDArray[np.int64]) -> Values:
+    def _guesses(
+        self, second: _Told, masks: NDArray[np.bool_], cells: NDArray[np.int64] | None
+    ) -> dict[str, dict[str, float]]:
+        """What guesses without a model score; `second` is what those say whom the masks leave out.
+
+        Where all say the same nothing differs between groups that could be compared: there is no majority.
+        """
+        # Answers that know nothing of anybody show no differences between groups.
+        blind = {"explained": 0.0, "group_gaps": float(np.abs(self._whole.gaps).mean()), "coefficients": 0.0}
+        found, spread = {"uniform": blind, "margins": blind}, self._whole.spread
+        if cells is not None:
+            drawn = self._drawn_from_cells(masks, cells)
+            found["cells"] = resampling.means(drawn.against(second, spread))
+        if self.earlier is not None:
+            side, levels = self.earlier
+            told = self._told(side.scale.codes[:, side.items.ordered], levels, side.weights[None])
+            found["previous"] = resampling.means(told.against(self._whole, spread))
+        return found
+
+    def _drawn_from_cells(self, masks: NDArray[np.bool_], cells: NDArray[np.int64]) -> _Told:
+        """The second half of each split as told by the first: an answer drawn from those of one's cell."""
+        side, parts = self.theirs, [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
+        overall = side.scale.shares(masks, base=side.weights)
+        shares = shares_by_cell(side, side.scale, parts, masks, overall)[:, :, side.items.ordered]
+        at = np.arange(shares.shape[3])
+        moments, weights = (shares @ at, shares @ at**2, cells), ~masks * side.weights
+        fit = regression.fit_drawn(*moments, self._design(self._levels), weights)
+        gaps = [
+            groups.drawn_moments(*moments, column, weights, n_groups=count).gaps
+            for column, count in zip(self._levels.T, self._sizes, strict=True)
+        ]
+        return _Told.of(fit, gaps)
+
+    def _guessed(self, cells: NDArray[np.int64]) -> Values:
         """What the pairs' people are guessed to say from all others of their cell, whether or not stood in for."""
         rest = np.setdiff1d(np.arange(len(self.theirs)), self.people)
         order = np.concatenate([self.people, rest])
@@ -333,26 +384,26 @@ class StandIns:
         return self._told_of_humans(np.ones((1, len(self.theirs))))
 
     def _told_of_roles(self, draws: Rows) -> _Told:
-        return self._told(self._ours, self.people, draws * self.ours.weights[self.roles])
+        return self._told(self._ours, self._levels[self.people], draws * self.ours.weights[self.roles])
 
     def _told_of_humans(self, draws: Rows) -> _Told:
-        return self._told(self._theirs, np.arange(len(self.theirs)), draws * self.theirs.weights)
+        return self._told(self._theirs, self._levels, draws * self.theirs.weights)
 
-    def _told(self, codes: NDArray[np.int16], people: NDArray[np.int64], weights: NDArray[np.float64]) -> _Told:
-        columns = self._levels.T
-        counts = [int(column.max()) + 1 for column in columns]
-        common = [int(np.bincount(column[column != MISSING]).argmax()) for column in columns]
-        fit = regression.fit(codes, regression.dummies(self._levels[people], counts, reference=common), weights)
+    def _told(self, codes: NDArray[np.int16], levels: NDArray[np.int64], weights: NDArray[np.float64]) -> _Told:
         gaps = [
-            groups.group_moments(codes, column[people], weights, n_groups=count).gaps.reshape(len(weights), -1)
-            for column, count in zip(columns, counts, strict=True)
+            groups.group_moments(codes, column, weights, n_groups=count).gaps
+            for column, count in zip(levels.T, self._sizes, strict=True)
         ]
-        return _Told(
-            coefficients=fit.coefficients,
-            spread=fit.spread,
-            explained=fit.adjusted.mean(axis=1),
-            gaps=np.concatenate(gaps, axis=1),
-        )
+        return _Told.of(regression.fit(codes, self._design(levels), weights), gaps)
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        """Levels of each trait."""
+        return [int(column.max()) + 1 for column in self._levels.T]
+
+    def _design(self, levels: NDArray[np.int64]) -> NDArray[np.float64]:
+        common = [int(np.bincount(column[column != MISSING]).argmax()) for column in self._levels.T]
+        return regression.dummies(levels, self._sizes, reference=common)
 
 
 def _asked(pairs: Sequence[Pairs], ask: Callable[[Pairs], dict[str, Values]]) -> dict[str, Values]:
@@ -381,6 +432,16 @@ class _Told:
     """Shape (rows,)."""
     gaps: NDArray[np.float64]
     """Shape (rows, gaps)."""
+
+    @classmethod
+    def of(cls, fit: regression.Fit, gaps: Sequence[NDArray[np.float64]]) -> _Told:
+        """Return what a regression and the gaps of each trait, shape (rows, q, pairs of groups), tell."""
+        return cls(
+            coefficients=fit.coefficients,
+            spread=fit.spread,
+            explained=fit.adjusted.mean(axis=1),
+            gaps=np.concatenate([found.reshape(len(found), -1) for found in gaps], axis=1),
+        )
 
     def against(self, humans: _Told, spread: NDArray[np.float64]) -> Values:
         """Return the figures of this side against the humans, each of shape (rows,); coefficients in SDs, `spread`."""

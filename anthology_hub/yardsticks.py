@@ -178,9 +178,9 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
     mass = np.stack([~masks[:, rows] @ theirs.weights[rows] for rows in parts], axis=1)
     total = mass.sum(axis=1, keepdims=True)
     mass = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
-    known = _shares_of(theirs, theirs.scale, parts, masks, overall.on_scale)
+    known = shares_by_cell(theirs, theirs.scale, parts, masks, overall.on_scale)
     shares = np.einsum("rg,rgqk->rqk", mass, known)
-    every = _shares_of(theirs, theirs.table, parts, masks, overall.shares) if theirs.items.off_scale else known
+    every = shares_by_cell(theirs, theirs.table, parts, masks, overall.shares) if theirs.items.off_scale else known
     positions = np.broadcast_to(np.arange(shares.shape[2], dtype=np.float64), shares.shape[1:])
     covariance = _between(known, mass, shares, positions)
     sign = np.where(theirs.items.keyed, -1.0, 1.0)
@@ -194,14 +194,25 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
     )
 
 
-def _shares_of(
+def shares_by_cell(
     theirs: Side,
     answers: AnswerTable,
     cells: Sequence[NDArray[np.int64]],
     masks: NDArray[np.bool_],
     overall: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Shares in each cell, shape (splits, cells, q, K); where nobody of it answered, those of everybody."""
+    """Return the shares in each cell among those that each mask marks; where nobody of it answered, those of everybody.
+
+    Args:
+        theirs: The humans, whose weights count.
+        answers: Theirs, all or those on the scale.
+        cells: The people of each cell.
+        masks: Shape (splits, n).
+        overall: Shares of all that are marked, shape (splits, q, K).
+
+    Returns:
+        Shape (splits, cells, q, K).
+    """
     tables = (AnswerTable(answers.codes[rows], answers.n_options.tolist()) for rows in cells)
     shares = [
         table.shares(masks[:, rows], base=theirs.weights[rows]) for table, rows in zip(tables, cells, strict=True)

@@ -1054,3 +1054,30 @@ def test_polychoric_correlations_are_compared_when_asked_for():
     assert found.floor == pytest.approx(np.mean([np.linalg.norm(one - other) for one, other in halves]))
     assert 0 < found.floor_equal_n < found.uniform
     assert 0.5 < found.attained < 1.2
+
+
+# -- yardsticks of subgroups
+
+
+def test_subgroups_have_all_yardsticks_that_the_whole_has():
+    humans = people(5, 240, traits={"gender": 2, "age": 3})
+    options = replace(QUICK, by=("gender",))
+    result = evaluate(cast_of(humans), humans, options=options, previous=humans)
+    for at, group in enumerate(result.subgroups):
+        kept = np.flatnonzero(humans.codes["gender"] == at).tolist()
+        alone = evaluate(cast_of(humans.take(kept)), humans.take(kept), options=QUICK, previous=humans.take(kept))
+        for name in ("wd", "jsd", "fro", "variance_ratio"):
+            one, same = ({m.name: m for m in metrics}[name] for metrics in (group.metrics, alone.metrics))
+            for yardstick in ("floor", "floor_equal_n", "uniform", "majority", "margins", "cells", "previous"):
+                assert getattr(one, yardstick) == pytest.approx(getattr(same, yardstick)), (name, yardstick)
+        assert {m.name: m.previous for m in group.metrics}["wd"] == 0
+
+
+def test_a_subgroup_that_the_earlier_wave_did_not_have_has_no_guess_from_it():
+    humans = people(5, 120, traits={"gender": 2})
+    fewer = humans.take(np.flatnonzero(humans.codes["gender"] == 0).tolist())
+    renamed = replace(fewer, levels={"gender": ("gender 0", "another")})
+    for earlier in (fewer, renamed):
+        result = evaluate(cast_of(humans), humans, options=replace(QUICK, by=("gender",)), previous=earlier)
+        first, second = (group.metrics[0] for group in result.subgroups)
+        assert first.previous == 0 and second.previous is None and second.cells is not None

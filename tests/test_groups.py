@@ -12,7 +12,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from anthology_hub import rows
 from anthology_hub.errors import DataError, EmptyError, OptionError
-from anthology_hub.groups import agreement, group_moments, group_pairs
+from anthology_hub.groups import agreement, drawn_moments, group_moments, group_pairs
 from anthology_hub.rows import effective_people, weight_rows, weighted_means
 from anthology_hub.schema import MISSING
 
@@ -252,3 +252,26 @@ def test_weights_keep_their_values_and_nobody_is_told():
     assert weight_rows([[1, 0]], 2).dtype == np.float64
     with pytest.raises(EmptyError, match="at least one person and one column"):
         group_moments(np.zeros((0, 2), dtype=int), [], ones(0), n_groups=1)
+
+
+@given(SEEDS)
+def test_drawn_answers_of_groups_are_those_of_everybody_giving_all_of_them_in_parts(seed):
+    rng = np.random.default_rng(seed)
+    codes, groups, weights = draw(seed)
+    cells, shares = rng.integers(0, 4, len(codes)), rng.dirichlet(np.ones(5), size=(len(weights), 4, 2))
+    at = np.arange(5)
+    found = drawn_moments(shares @ at, shares @ at**2, cells, groups, weights, n_groups=G)
+    for row, item in np.ndindex(len(weights), 2):
+        parts = (weights[row][:, None] * shares[row, cells, item]).reshape(1, -1)
+        whole = group_moments(np.tile(at, len(codes))[:, None], np.repeat(groups, 5), parts, n_groups=G)
+        for name in ("mass", "mean", "variance"):
+            assert getattr(found, name)[row, item] == pytest.approx(getattr(whole, name)[0, 0], nan_ok=True, abs=1e-9)
+        assert found.people[row, item] == pytest.approx(
+            effective_people(weights[row : row + 1, :], groups[:, None] == np.arange(G))[0]
+        )
+
+
+def test_groups_outside_their_range_are_refused_for_drawn_answers_too():
+    half = np.full((1, 1, 1), 0.5)
+    with pytest.raises(DataError, match="give n_groups as many as both sides have"):
+        drawn_moments(half, half, [0, 0], [0, 2], ones(2), n_groups=2)

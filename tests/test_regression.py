@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from anthology_hub import regression
 from anthology_hub.errors import DataError, EmptyError, OptionError
 from anthology_hub.groups import group_moments
-from anthology_hub.regression import coefficient_agreement, dummies, fit, robust_interval, stereotype_index
+from anthology_hub.regression import (
+    coefficient_agreement,
+    dummies,
+    fit,
+    fit_drawn,
+    robust_interval,
+    stereotype_index,
+)
 from anthology_hub.schema import MISSING
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -306,3 +313,29 @@ def test_of_a_second_sample_of_people_about_83_in_100_coefficients_lie_inside():
         shares.append(coefficient_agreement(second, human, interval)["inside_interval"][0])
     # 720 coefficients, correlated among three: the Monte Carlo error is about 0.02.
     assert np.mean(shares) == pytest.approx(0.834, abs=0.04)
+
+
+# -- answers drawn within cells
+
+
+@given(SEEDS)
+def test_drawn_answers_are_fitted_as_if_everybody_gave_all_of_them_in_parts(seed):
+    rng = np.random.default_rng(seed)
+    codes, levels, weights = draw(seed)
+    cells, shares = rng.integers(0, 4, len(codes)), rng.dirichlet(np.ones(5), size=(len(weights), 4, 2))
+    at, design = np.arange(5), dummies(levels, LEVELS)
+    found = fit_drawn(shares @ at, shares @ at**2, cells, design, weights)
+    for row, item in np.ndindex(len(weights), 2):
+        parts = (weights[row][:, None] * shares[row, cells, item]).reshape(1, -1)
+        whole = fit(np.tile(at, len(codes))[:, None], np.repeat(design, 5, axis=0), parts)
+        for name in ("coefficients", "explained", "spread"):
+            assert getattr(found, name)[row, item] == pytest.approx(getattr(whole, name)[0, 0], nan_ok=True, abs=1e-9)
+
+
+def test_answers_that_each_cell_is_sure_of_are_fitted_as_those_answers():
+    levels = np.random.default_rng(0).integers(0, LEVELS, (60, 2))
+    cells = levels @ [2, 1]
+    sure, design = np.arange(6.0)[None, :, None], dummies(levels, LEVELS)
+    found, same = fit_drawn(sure, sure**2, cells, design, ones(60)), fit(cells[:, None], design, ones(60))
+    assert found.coefficients == pytest.approx(same.coefficients) and found.adjusted == pytest.approx(same.adjusted)
+    assert found.people == pytest.approx(np.full((1, 1), 60.0))

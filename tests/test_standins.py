@@ -473,3 +473,69 @@ def test_answers_at_random_and_right_ones_are_not_taken_for_reversed():
     shuffled = np.stack([rng.permutation(column) for column in codes_of(humans, MINI).T], axis=1)
     for picks in (None, shuffled, rng.integers(0, 6, (400, 5)), np.full((400, 5), 3)):
         assert told_turned(evaluate(cast_of(humans, picks), humans, options=QUICK)) == []
+
+
+# -- what cheap guesses know of demographics
+
+
+def drawn_from_cells(humans, mask, rng):
+    """What those left out by the mask would answer, drawn from those of the same traits whom it marks."""
+    levels, codes = np.stack(list(humans.codes.values()), axis=1), codes_of(humans, MINI)
+    drawn = np.empty_like(codes[~mask])
+    for cell in np.unique(levels, axis=0):
+        donors, taken = ((levels == cell).all(axis=1) & half for half in (mask, ~mask))
+        for item in range(5):
+            drawn[taken[~mask], item] = rng.choice(codes[donors, item], taken.sum())
+    return drawn
+
+
+def test_answers_drawn_from_cells_are_scored_as_the_mean_of_many_draws():
+    humans, rng = people(3, 600, weighted=False, traits=TRAITS), np.random.default_rng(0)
+    found = found_in(evaluate(cast_of(humans), humans, options=QUICK))
+    pairs, scores = pairs_of(cast_of(humans), humans), []
+    for mask in half_splits(600, QUICK.splits, seed=0):
+        ones, levels = np.ones((1, int((~mask).sum()))), pairs._levels[~mask]
+        told = [pairs._told(drawn_from_cells(humans, mask, rng), levels, ones) for _ in range(80)]
+        mean = replace(
+            told[0],
+            **{name: np.mean([getattr(one, name) for one in told], axis=0) for name in ("coefficients", "gaps")},
+            explained=np.mean([one.explained for one in told], axis=0),
+        )
+        scores.append(mean.against(pairs._told_of_humans(~mask[None]), pairs._whole.spread))
+    for name in ("explained", "group_gaps", "coefficients"):
+        assert found[name].cells == pytest.approx(np.mean([score[name] for score in scores]), abs=0.01), name
+        assert found[name].majority is None
+
+
+def test_an_earlier_wave_of_the_same_people_is_the_perfect_guess_by_demographics():
+    humans = people(3, 300, traits=TRAITS)
+    relabelled = replace(
+        humans,
+        levels=humans.levels | {"gender": humans.levels["gender"][::-1]},
+        codes=humans.codes | {"gender": (1 - humans.codes["gender"]).astype(np.int16)},
+    )
+    for earlier in (humans, relabelled):
+        found = found_in(evaluate(cast_of(humans), humans, options=QUICK, previous=earlier))
+        assert found["group_gaps"].previous == pytest.approx(0, abs=1e-9)
+        assert found["coefficients"].previous == pytest.approx(1)
+        assert found["explained"].previous == pytest.approx(found["explained"].human)
+
+
+def test_an_earlier_wave_without_a_trait_says_nothing_of_demographics():
+    humans = people(3, 100, traits=TRAITS)
+    lacking = replace(humans, levels={"gender": humans.levels["gender"]}, codes={"gender": humans.codes["gender"]})
+    found = found_in(evaluate(cast_of(humans), humans, options=QUICK, previous=lacking))
+    assert found["group_gaps"].previous is None and found["wd"].previous == 0
+
+
+def test_people_of_an_earlier_wave_with_a_level_that_is_new_are_left_out():
+    humans, strangers = people(3, 300, traits=TRAITS), people(4, 50, traits=TRAITS)
+    levels = humans.levels | {"age": (*humans.levels["age"], "age 3")}
+    both = {name: np.concatenate([humans.codes[name], strangers.codes[name]]) for name in TRAITS}
+    both["age"][300:] = 3
+    answers = {key: np.concatenate([humans.answers[key], strangers.answers[key]]) for key in MINI.keys}
+    weights = np.concatenate([humans.weights, np.ones(50)])
+    ids = (*humans.ids, *(f"s{at}" for at in range(50)))
+    earlier = replace(humans, ids=ids, levels=levels, codes=both, answers=answers, weights=weights)
+    found = found_in(evaluate(cast_of(humans), humans, options=QUICK, previous=earlier))
+    assert found["coefficients"].previous == pytest.approx(1) and found["wd"].previous > 0
