@@ -6,7 +6,8 @@ Humans and simulator are made by the script, so that the true value of every fig
 people, or exactly 0 where both are the same. Each survey is a new sample of people, a cast that stands for them and
 its answers, handed to `evaluate` itself, with fewer bootstrap draws than usual. Prints a Markdown table of coverage in
 percent, marks what is outside `allowed`, and exits with 1 where that is a figure of PROMISED or, too low, of AT_LEAST.
-With `--more` the table is that of the other figures, of subgroups and of the parity gap, of which nothing is promised.
+With `--more` the table is that of the other figures, of subgroups, of the parity gap and of differences between two
+runs, of which nothing is promised.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anthology_hub.comparison import compare
 from anthology_hub.evaluation import EvaluateOptions, evaluate
 from anthology_hub.prompts import derive_seed
 from anthology_hub.schema import ANSWERED, Answers, Metric, Respondents, Result, Survey
@@ -43,8 +45,15 @@ AT_LEAST = (*DISTANCES, "kl", "group_gaps")
 """Covered as often as said or more: near 0 an interval that reaches down to 0 cannot miss on that side."""
 FIGURES = (*DISTANCES, "kl", *PROMISED, "group_gaps", "coefficients")
 
-MORE = ("entropy_ratio", "cbs", "fro_spearman", "mad_accuracy", "subgroup", "gap")
-"""Figures of the second table; `subgroup` is the headline in the smallest group, `gap` the parity gap of the groups."""
+COMPARED = ("wd_normalised", "fro", "accuracy")
+MORE = (
+    *("entropy_ratio", "cbs", "fro_spearman", "mad_accuracy", "normalised_accuracy", "subgroup", "gap"),
+    *(f"{name}, difference" for name in COMPARED),
+)
+"""Figures of the second table; `subgroup` is the headline in the smallest group, `gap` the parity gap of the groups, a
+difference that of another run with a simulator as wrong as `rival_of` says."""
+AGAIN = 0.7
+"""Part of their answers that people are sure of, and repeat when they are asked again."""
 
 Codes = NDArray[np.int16]
 Held = Mapping[str, NDArray[np.float64]]
@@ -113,6 +122,9 @@ class People:
     """Of two traits, shape (n, 2)."""
     human: Codes
     simulated: Codes
+    retest: Codes
+    rival: Codes
+    """Answers of another simulator."""
     weights: NDArray[np.float64]
     cluster: NDArray[np.int64]
     persona: NDArray[np.int64]
@@ -128,16 +140,30 @@ def draw(design: Design, n: int, rng: np.random.Generator) -> People:
     alone = np.sqrt(0.58 - local) * rng.normal(size=(n, len(OPTIONS)))
     alike = np.sqrt(local) * rng.normal(size=(cluster[-1] + 1, len(OPTIONS)))[cluster]
     persona = _personas(groups, design.shared, rng)
-    far, answered = design.far, _told(taste, persona, design.shared, rng)
-    wrong = far * 0.7 * LEAN * np.linspace(0.5, 1.5, len(OPTIONS))
+    human = _coded(of_group + 0.65 * taste + alike + alone)
+    simulated = _simulated(of_group, _told(taste, persona, design.shared, rng), design.far)
+    rival = _simulated(of_group, _told(taste, persona, design.shared, rng), rival_of(design))
+    other = _coded(of_group + 0.65 * taste + alike + np.sqrt(0.58 - local) * rng.normal(size=alone.shape))
     return People(
         groups=groups.astype(np.int16),
-        human=_coded(of_group + 0.65 * taste + alike + alone),
-        simulated=_coded((1 + far) * of_group + (1 - far / 2) * 0.65 * answered[:, :1] + answered[:, 1:] + wrong),
+        human=human,
+        simulated=simulated,
+        retest=np.where(rng.random(human.shape) < AGAIN, human, other),
+        rival=rival,
         weights=weights,
         cluster=cluster,
         persona=persona,
     )
+
+
+def rival_of(design: Design) -> float:
+    """Return how wrong the other simulator is: as much at a moderate distance, more below it, less above it."""
+    return 0.25 + design.far / 2
+
+
+def _simulated(of_group: NDArray[np.float64], answered: NDArray[np.float64], far: float) -> Codes:
+    wrong = far * 0.7 * LEAN * np.linspace(0.5, 1.5, len(OPTIONS))
+    return _coded((1 + far) * of_group + (1 - far / 2) * 0.65 * answered[:, :1] + answered[:, 1:] + wrong)
 
 
 def _drawn_groups(
@@ -193,8 +219,10 @@ def _coded(opinions: NDArray[np.float64]) -> Codes:
     return found
 
 
-def study(design: Design, people: People, cast: NDArray[np.int64]) -> tuple[Answers, Respondents]:
-    """Return a cast for some of the people and its answers, and the people."""
+def study(
+    design: Design, people: People, cast: NDArray[np.int64], *, more: bool = False
+) -> tuple[Answers, Respondents]:
+    """Return a cast for some of the people and its answers, and the people, who were asked twice if `more`."""
     ids = tuple(f"r{at}" for at in range(len(people.human)))
     humans = Respondents(
         name="made people",
@@ -204,6 +232,7 @@ def study(design: Design, people: People, cast: NDArray[np.int64]) -> tuple[Answ
         answers={key: people.human[:, at] for at, key in enumerate(SURVEY.keys)},
         weights=people.weights if design.weighted else None,
         psu=people.cluster if design.clusters else None,
+        retest={key: people.retest[:, at] for at, key in enumerate(SURVEY.keys)} if more else {},
         survey=SURVEY,
     )
     shape = (len(cast), len(OPTIONS))
@@ -221,6 +250,7 @@ def study(design: Design, people: People, cast: NDArray[np.int64]) -> tuple[Answ
             "run_id": "made",
             "started": "2026-01-01T00:00:00Z",
             "inputs": {
+                "humans": humans.name,
                 "options": {"conditioning": "bio"},
                 "model": {"developer": "made", "model": "made"},
                 "cast": {"method": "made", "traits": ("group", "half")},
@@ -230,55 +260,58 @@ def study(design: Design, people: People, cast: NDArray[np.int64]) -> tuple[Answ
     return answers, humans
 
 
-def evaluated(design: Design, seed: int, *, draws: int, more: bool = False) -> Result:
+def evaluated(design: Design, seed: int, *, draws: int, more: bool = False) -> dict[str, Metric]:
     """Make one survey and evaluate it."""
     rng = np.random.default_rng(seed)
     people = draw(design, max(design.n, design.humans), rng)
     cast = np.sort(rng.choice(len(people.human), design.n, replace=False))
-    answers, humans = study(design, people, cast)
-    return evaluate(
-        answers,
-        humans,
-        options=EvaluateOptions(
-            splits=1, bootstraps=draws, level=LEVEL, seed=seed % 2**31, by=("group",) if more else (), least=5
-        ),
+    answers, humans = study(design, people, cast, more=more)
+    options = EvaluateOptions(
+        splits=1, bootstraps=draws, level=LEVEL, seed=seed % 2**31, by=("group",) if more else (), least=5
     )
+    found = figures_of(evaluate(answers, humans, options=options))
+    return found | compared(answers, people.rival[cast], humans, options) if more else found
+
+
+def compared(answers: Answers, rival: Codes, humans: Respondents, options: EvaluateOptions) -> dict[str, Metric]:
+    """Return how much further from the humans the run is than that of the rival."""
+    found = compare({"run": answers, "rival": replace(answers, picks=rival)}, humans, options=options)
+    told = {f"{name}, difference": found.difference(name, "run", "rival") for name in COMPARED}
+    return {name: Metric(name=name, value=one.value, unit="", low=one.low, high=one.high) for name, one in told.items()}
 
 
 def figures_of(result: Result) -> dict[str, Metric]:
-    """Return every figure of a result, and of its subgroups what MORE names."""
+    """Return every figure of a result, and of its subgroups what MORE names.
+
+    Of the parity gap the value is that of the distances as measured: so many people as tell the truth have no chance.
+    """
     found = {metric.name: metric for metric in result.metrics}
+    told = {one.level: one.metric("wd_normalised").value or 0.0 for one in result.subgroups if one.metrics}
     for one in result.subgroups:
         if one.level == "c" and one.metrics:
             found["subgroup"] = one.metric("wd_normalised")
         if one.gap is not None:
-            found["gap"] = Metric(name="gap", value=one.gap, unit="", low=one.gap_low, high=one.gap_high)
+            apart = max(told.values()) - min(told.values())
+            found["gap"] = Metric(name="gap", value=apart, unit="", low=one.gap_low, high=one.gap_high)
     return found
 
 
 def truth(design: Design, *, seed: int, more: bool = False) -> dict[str, float]:
     """Return what `evaluate` would say of everybody; of a simulator that is right, that no figure differs."""
     even = Design(name=design.name, n=POPULATION, far=design.far, shared=design.shared)
-    result = evaluated(even, derive_seed(seed, design.name, "truth", 0), draws=2, more=more)
-    figures = figures_of(result).values()
-    found = {metric.name: float("nan") if metric.value is None else metric.value for metric in figures}
-    if more:
-        found |= _far_apart(result)
+    figures = evaluated(even, derive_seed(seed, design.name, "truth", 0), draws=2, more=more)
+    found = {name: float("nan") if one.value is None else one.value for name, one in figures.items()}
     if not design.far:
         found |= dict.fromkeys((*DISTANCES, "kl", "group_gaps"), 0.0) | {"coefficients": 1.0, "entropy_ratio": 1.0}
         found |= dict.fromkeys(("cbs", "fro_spearman", "subgroup", "gap"), 0.0)
+    if rival_of(design) == design.far:
+        found |= {f"{name}, difference": 0.0 for name in COMPARED}
     return found
 
 
-def _far_apart(result: Result) -> dict[str, float]:
-    """The gap between the groups, and the distance in the smallest, as measured: so many people have little chance."""
-    values = {one.level: one.metric("wd_normalised").value or 0.0 for one in result.subgroups}
-    return {"subgroup": values["c"], "gap": max(values.values()) - min(values.values())}
-
-
-def covered(result: Result, true: Mapping[str, float], *, more: bool = False) -> dict[str, float]:
+def covered(figures: Mapping[str, Metric], true: Mapping[str, float], *, more: bool = False) -> dict[str, float]:
     """Return for each figure whether its interval holds the true value, 1 or 0; NaN where there is no interval."""
-    found, figures = {}, figures_of(result)
+    found = {}
     for name in MORE if more else FIGURES:
         one = figures.get(name)
         low, high = (None, None) if one is None else (one.low, one.high)
@@ -290,8 +323,8 @@ def one_survey(
     number: int, *, design: Design, seed: int, draws: int, true: Mapping[str, float], more: bool = False
 ) -> dict[str, float]:
     """Make the survey of this number; see which intervals hold."""
-    result = evaluated(design, derive_seed(seed, design.name, "survey", number), draws=draws, more=more)
-    return covered(result, true, more=more)
+    figures = evaluated(design, derive_seed(seed, design.name, "survey", number), draws=draws, more=more)
+    return covered(figures, true, more=more)
 
 
 def coverage(

@@ -211,8 +211,8 @@ def test_the_script_exits_with_1_and_stars_once_intervals_are_too_narrow(small, 
 
 def test_a_survey_hangs_on_its_seed_alone():
     one, other = (check_intervals.evaluated(design("100 people, near"), 7, draws=20) for _ in range(2))
-    assert one.metrics == other.metrics
-    assert one.metrics != check_intervals.evaluated(design("100 people, near"), 8, draws=20).metrics
+    assert one == other
+    assert one != check_intervals.evaluated(design("100 people, near"), 8, draws=20)
 
 
 def made(seed, **changes):
@@ -242,3 +242,12 @@ def test_at_no_distance_the_answers_of_both_sides_go_together_alike_and_the_trut
     assert np.abs(human - simulated).max() < 0.02
     true = check_intervals.truth(design("500 people, no distance"), seed=0)
     assert (true["wd"], true["fro"], true["coefficients"]) == (0.0, 0.0, 1.0) and 0.7 < true["alpha"] < 0.8
+
+
+def test_two_simulators_that_are_as_wrong_do_not_differ_and_one_that_is_further_off_does(small):
+    same, worse = (
+        check_intervals.truth(design(name), seed=0, more=True) for name in ("500 people, moderate", "500 people, large")
+    )
+    assert [same[f"{name}, difference"] for name in check_intervals.COMPARED] == [0.0] * 3
+    assert all(worse[f"{name}, difference"] > 0.01 for name in check_intervals.COMPARED)
+    assert same["normalised_accuracy"] > worse["normalised_accuracy"] > 0
