@@ -49,8 +49,9 @@ class Difference:
     probability: float | None
     """Share of the bootstrap draws in which the first is closer, 0 to 1."""
     p: float | None
-    """Two-sided p-value of no difference, normal as the interval, which leaves 0 out where it is below 1 - level. Near
-    the human floor it is too large for distances between shares: resampling adds more noise to them than people do."""
+    """Two-sided p-value of no difference, by the normal interval; that of distances reaches further out, and may hold 0
+    where p is small. Near the human floor p is too large for distances between shares: resampling adds more noise to
+    them than people do."""
     adjusted: float | None
     """p adjusted for the number of pairs of runs; that of two runs alone is p itself."""
 
@@ -335,7 +336,7 @@ def _differences(
     known = {
         measure: _adjusted(
             [
-                _judged(drawn.far[first][measure] - drawn.far[second][measure], options)
+                _judged(drawn.far[first][measure], drawn.far[second][measure], MEASURES[measure].kind, options)
                 | {"measure": measure, "first": first, "second": second}
                 for first, second in pairs
             ],
@@ -357,21 +358,27 @@ def _items(
 ) -> Iterator[ItemDifference]:
     """Every pair of runs in every question with an order; p adjusted over all of them, as they are read together."""
     found = [
-        _judged(steps[:, at], options) | {"question": key, "first": first, "second": second}
+        _judged(one[:, at], other[:, at], DISTANCE, options) | {"question": key, "first": first, "second": second}
         for first, second in pairs
-        for steps in [drawn.steps[first] - drawn.steps[second]]
+        for one, other in [(drawn.steps[first], drawn.steps[second])]
         for at, key in enumerate(keys)
-        if not np.isnan(steps[0, at])
+        if not np.isnan(one[0, at] - other[0, at])
     ]
     for one in _adjusted(found, adjustment):
         del one["probability"]
         yield ItemDifference(**one)
 
 
-def _judged(values: NDArray[np.float64], options: EvaluateOptions) -> dict[str, Any]:
-    """What the value, which comes first, and its draws say."""
-    value, draws = float(values[0]), values[1:]
-    low, high = resampling.interval(value, draws, level=options.level)
+def _judged(
+    one: NDArray[np.float64], other: NDArray[np.float64], kind: str, options: EvaluateOptions
+) -> dict[str, Any]:
+    """What the values, which come first, and their draws say of the difference."""
+    value, draws = float(one[0] - other[0]), one[1:] - other[1:]
+    if kind == DISTANCE:
+        both = np.stack([one[1:], other[1:]])
+        low, high = resampling.distances_interval(float(one[0]), float(other[0]), both, level=options.level)
+    else:
+        low, high = resampling.interval(value, draws, level=options.level)
     return {
         "value": or_none(value),
         "low": or_none(low),

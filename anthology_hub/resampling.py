@@ -328,6 +328,41 @@ def difference_interval(one: Estimate, other: Estimate) -> tuple[float, float]:
     return float(difference - below), float(difference + above)
 
 
+def distances_interval(one: float, other: float, draws: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of one distance minus another that was measured on the same people.
+
+    What chance adds to both drops out of their difference only where both are as large. So one end is that of the
+    normal interval, the other as much further out as the difference less chance is (`without_chance`; of the smaller
+    distance nothing is left, if its own interval reaches 0). NaN if fewer than two draws are defined. How often it
+    holds the true difference: `scripts/check_intervals.py --more`.
+
+    Args:
+        one: The distance on the data themselves, at least 0.
+        other: The distance from which it is told apart.
+        draws: Both on the same bootstrap samples, shape (2, draws).
+        level: Confidence, above 0 and below 1.
+
+    Raises:
+        OptionError: If the level is out of range.
+
+    Example:
+        >>> draws = [[0.1, 0.14, 0.18], [0.9, 1.0, 1.1]]
+        >>> [round(end, 2) for end in distances_interval(0.1, 1.0, draws)]
+        [-1.11, -0.78]
+    """
+    both = np.asarray(draws, dtype=np.float64)
+    both = both[:, ~np.isnan(both).any(axis=0)]
+    low, high = interval(one - other, both[0] - both[1], level=level)
+    if np.isnan(low):
+        return low, high
+    less = [without_chance(value, row) for value, row in zip((one, other), both, strict=True)]
+    near = int(other < one)
+    if one != other and distance_interval((one, other)[near], both[near], level=level)[0] == 0:
+        less[near] = 0.0
+    moved = (less[0] - less[1]) - (one - other)
+    return low + min(moved, 0.0), high + max(moved, 0.0)
+
+
 def probability_below(differences: ArrayLike, *, estimate: float | None = None) -> float:
     """Return the probability that a difference is below 0: the share of bootstrap draws below, ties half.
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from anthology_hub import resampling
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.resampling import (
     Estimate,
@@ -352,3 +353,33 @@ def test_the_shifted_interval_is_moved_back_by_what_resampling_moves_and_holds_t
     low, high = shifted_interval(0.5, draws + 0.5, least=0.1)
     assert (low, high) == pytest.approx((0.1, 0.5))
     assert np.isnan([*shifted_interval(1.0, [1.0]), *shifted_interval(np.nan, draws)]).all()
+
+
+# -- differences of distances
+
+
+def test_far_from_0_the_interval_of_two_distances_is_the_normal_one_of_their_difference():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=1000) / 100
+    draws = np.stack([1 + shared + rng.normal(size=1000) / 1000, 2 + shared])
+    found = resampling.distances_interval(1.0, 2.0, draws)
+    assert found == pytest.approx(resampling.interval(-1.0, draws[0] - draws[1]), abs=1e-3)
+
+
+def test_of_a_distance_that_chance_alone_makes_nothing_is_left_in_a_difference():
+    rng = np.random.default_rng(0)
+    draws = np.abs(np.stack([0.1 + 0.05 * rng.normal(size=1000), 1 + 0.05 * rng.normal(size=1000)]))
+    low, high = resampling.distances_interval(0.06, 1.0, draws)
+    normal = resampling.interval(-0.94, draws[0] - draws[1])
+    assert high == normal[1] and low == pytest.approx(normal[0] - 0.06, abs=0.005)
+    turned = resampling.distances_interval(1.0, 0.06, draws[::-1])
+    assert turned == pytest.approx((-high, -low))
+
+
+def test_one_distance_twice_differs_by_0_and_draws_that_are_undefined_are_left_out():
+    draws = np.tile(np.random.default_rng(0).random(50), (2, 1))
+    assert resampling.distances_interval(0.5, 0.5, draws) == (0.0, 0.0)
+    gaps = np.concatenate([draws, np.full((2, 3), np.nan)], axis=1)
+    gaps[0, -1] = 0.3
+    assert resampling.distances_interval(0.5, 0.5, gaps) == (0.0, 0.0)
+    assert np.isnan(resampling.distances_interval(0.5, 0.4, np.full((2, 4), np.nan))).all()
