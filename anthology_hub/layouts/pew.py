@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from anthology_hub.coding import Columns, listed_missing, shown, trait_codes, used_columns, weight_column
+from anthology_hub.coding import Columns, listed_missing, plain, shown, trait_codes, used_columns, weight_column
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
 from anthology_hub.layouts.sourcing import (
     Source,
@@ -38,6 +38,9 @@ TOLERANCE = 0.001
 """How far a weighted share may be from the published one: rounding to four digits, and no more."""
 ASKED_OF_ALL = 0.995
 """An item with a smaller share of people who have any code was asked of a part; a few break off in every wave."""
+UNSURE = frozenset(map(plain, ("Not sure", "I'm not sure", "Unsure", "No opinion")))
+"""Options that panelists are shown (they answer on the web) and that are no step of a scale. Labels such as "Don't know
+(VOL.)" and "Refused" stand for no answer."""
 _TECHNICAL = re.compile(r"(?i)(F_|QKEY|WEIGHT|FORM_|DEVICE|LANG)")
 _SUFFIX = re.compile(r"(?i)(_FINAL|_RECRUITMENT|_W\d+)+$")
 
@@ -92,6 +95,8 @@ def read(
     data, frame = held(data, [*used_columns(source), *form])
     if survey is None and questions is None and people is None:
         source["notes"] += _only_labelled(frame, source["survey"], data.variables)
+    if survey is None:
+        source["notes"] += _unsure(source["survey"])
     source["notes"] += [*_parts(frame, _keys(source), form), *_against_published(data, frame, source, people)]
     return data, source
 
@@ -217,7 +222,15 @@ def _defined(data: DataFile, key: str, codes: Sequence[int]) -> Source:
 
 
 def _question(variable: Variable) -> Source:
-    return {"key": variable.name, "text": _wording(variable), "options": labelled_options(variable.values)}
+    options = labelled_options(variable.values)
+    off = [option["code"] for option in options if plain(option["text"]) in UNSURE]
+    known = {"key": variable.name, "text": _wording(variable), "options": options}
+    return {**known, "off_scale": off} if off and len(options) - len(off) > 1 else known
+
+
+def _unsure(survey: Source) -> Iterator[str]:
+    if off := [question["key"] for question in survey["questions"] if "off_scale" in question]:
+        yield f"{len(off)} items have an option such as “Not sure”, which lies off the scale: {_listed(off)}."
 
 
 def _wording(variable: Variable) -> str:
