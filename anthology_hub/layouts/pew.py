@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from anthology_hub.coding import Columns, listed_missing, plain, shown, trait_codes, used_columns, weight_column
+from anthology_hub.coding import Columns, is_unsure, listed_missing, shown, trait_codes, used_columns, weight_column
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
 from anthology_hub.layouts.sourcing import (
     Source,
@@ -38,9 +38,6 @@ TOLERANCE = 0.001
 """How far a weighted share may be from the published one: rounding to four digits, and no more."""
 ASKED_OF_ALL = 0.995
 """An item with a smaller share of people who have any code was asked of a part; a few break off in every wave."""
-UNSURE = frozenset(map(plain, ("Not sure", "I'm not sure", "Unsure", "No opinion")))
-"""Options that panelists are shown (they answer on the web) and that are no step of a scale. Labels such as "Don't know
-(VOL.)" and "Refused" stand for no answer."""
 _TECHNICAL = re.compile(r"(?i)(F_|QKEY|WEIGHT|FORM_|DEVICE|LANG)")
 _SUFFIX = re.compile(r"(?i)(_FINAL|_RECRUITMENT|_W\d+)+$")
 
@@ -223,7 +220,8 @@ def _defined(data: DataFile, key: str, codes: Sequence[int]) -> Source:
 
 def _question(variable: Variable) -> Source:
     options = labelled_options(variable.values)
-    off = [option["code"] for option in options if plain(option["text"]) in UNSURE]
+    # Panelists answer on the web: what has a label, and is none of those for no answer, was on their screen.
+    off = [option["code"] for option in options if is_unsure(option["text"])]
     known = {"key": variable.name, "text": _wording(variable), "options": options}
     return {**known, "off_scale": off} if off and len(options) - len(off) > 1 else known
 
