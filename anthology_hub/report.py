@@ -529,7 +529,7 @@ def _stacked_bars(ax: Axes, scale: _Scale, items: Sequence[Mapping[str, Any]], *
     ]
     ax.set_yticks(places, [name if at % 2 == 0 else "simulated" for at, name in enumerate(names)], fontsize=8)
     ax.set_ylim(len(items) - 0.5, -0.5)
-    ax.set_xlim(0, 1 + gap)
+    ax.set_xlim(0, 1 + 1.05 * gap)
     ax.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
