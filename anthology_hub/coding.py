@@ -38,6 +38,7 @@ _WORDS = (
 _NO_ANSWER = re.compile(
     rf"(?:\(?vol\.?\)?\s*)?(?:\(?(?:{_WORDS})(?: on web)?(?: \(?vol\.?\)?)?\)?(?:\s*(?:/|,|;|or|and)\s*|\s*$))+"
 )
+_UNSURE = frozenset(("not sure", "im not sure", "i am not sure", "unsure", "no opinion"))
 
 
 # Typed: True and 1.0 are the same key else, and what one reads as would depend on which was read first.
@@ -62,6 +63,16 @@ def is_no_answer(label: str) -> bool:
     """
     text = " ".join(str(label).translate(_STRAIGHT).casefold().split())
     return bool(_NO_ANSWER.fullmatch(text.strip("[]() ."))) or bool(_NO_ANSWER.fullmatch(text))
+
+
+def is_unsure(label: str) -> bool:
+    """Whether an option that people are shown says that they have no view: an answer, but no step of a scale.
+
+    Example:
+        >>> is_unsure("Not sure"), is_unsure("Not too sure"), is_unsure("Refused")
+        (True, False, False)
+    """
+    return plain(label).strip("[]() .") in _UNSURE
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -59,7 +59,8 @@ class Margins:
     n: Mapping[str, NDArray[np.int64]] | None = None
     """Question key -> people behind the shares of each group, shape (groups,), 0 where not asked; None: not known."""
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Question key -> place of each option on its scale; only of questions whose options are not equally far apart."""
+    """Question key -> place of each step of its scale, without options off it; only of questions whose steps are not
+    equally far apart."""
     source: str = ""
     notes: tuple[str, ...] = ()
     """What a user must know: what was left out or renormalised, and the licence."""
@@ -85,9 +86,9 @@ class Margins:
     def from_subpop(cls, file: str | Path, *, tolerance: float = TOLERANCE) -> Self:
         """Read shares of subpopulations in the form of SubPOP (Suh et al. 2025), as its Hub repository has them.
 
-        Groups are called `ATTRIBUTE: group`. The refusal option and options off the scale (ordinal -1) are left out,
-        options stand in the order of their ordinals, and wordings that share a key get keys of their own; `notes`
-        counts each.
+        Groups are called `ATTRIBUTE: group`. Options stand in the order of their ordinals; those off the scale (ordinal
+        -1), which people were shown, stand last and are marked `off_scale`. The refusal, which nobody is shown, has no
+        share and is left out. Wordings that share a key get keys of their own. `notes` counts each.
 
         Args:
             file: JSONL, CSV or parquet, or a folder of such.
@@ -113,7 +114,8 @@ class Margins:
         Args:
             file: CSV, JSONL or parquet with the columns question, selections, options and source.
             ordinal: Keys of the questions whose options have an order, in the order of the file; the data does not
-                say. Their options for no answer (DK/Refused) are off the scale and left out.
+                say. Their options for no answer (DK/Refused) are left out: interviewers note such answers, but do not
+                offer them, so they are no option off the scale.
             tolerance: How far shares may be from a sum of 1 to be renormalised.
 
         Raises:
@@ -278,8 +280,10 @@ def _check_shares(margins: Margins, question: Question) -> None:
         raise DataError(f"margins {margins.name!r}: n of {question.key!r} must be 0 or more")
     if not np.isfinite(margins.values.get(question.key, ())).all():
         raise DataError(f"margins {margins.name!r}: values of {question.key!r} must be finite")
-    if len(margins.values.get(question.key, question.options)) != shape[1]:
-        raise DataError(f"margins {margins.name!r}: {question.key!r} needs a value for each of {shape[1]} options")
+    if len(margins.values.get(question.key, question.on_scale)) != (steps := len(question.on_scale)):
+        raise DataError(
+            f"margins {margins.name!r}: {question.key!r} needs a value for each of {steps} steps of its scale"
+        )
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------
@@ -330,6 +334,8 @@ class _Item:
     text: str
     options: tuple[str, ...]
     ordinal: bool
+    off: int = 0
+    """How many of the options lie off the scale: the last ones."""
     values: tuple[float, ...] = ()
     variant: str = ""
     """What else tells apart questions of one wording."""
@@ -443,7 +449,8 @@ class _Draft:
 
 def _question(item: _Item, key: str) -> Question:
     codes = tuple(range(1, len(item.options) + 1))
-    return Question(key=key, text=item.text, options=item.options, codes=codes, ordinal=item.ordinal)
+    off = codes[len(codes) - item.off :]
+    return Question(key=key, text=item.text, options=item.options, codes=codes, ordinal=item.ordinal, off_scale=off)
 
 
 def _add_subpop(draft: _Draft, row: Row, where: str) -> None:
@@ -452,9 +459,12 @@ def _add_subpop(draft: _Draft, row: Row, where: str) -> None:
     scale = _list(row["ordinal"], f"{where}, ordinal")
     raw = (key, text, options, str(scale))
     if raw not in draft.seen:
-        order, ordinal, places = _on_scale(draft, options, scale, where)
+        found = _on_scale(draft, options, scale, where)
+        if len(options) > len(scale):
+            draft.tell("Questions whose refusal option is left out: it has no share")
+        order = [*found.steps, *found.off]
         names = tuple(options[at] for at in order)
-        item = _Item(key=key, text=text, options=names, ordinal=ordinal, values=places)
+        item = _Item(key=key, text=text, options=names, ordinal=found.ordinal, off=len(found.off), values=found.places)
         draft.seen[raw] = item, np.eye(len(scale))[:, order]
     draft.add(raw, _group_name(row, where), _list(row["responses"], f"{where}, responses"), where)
 
@@ -466,10 +476,18 @@ def _said(value: object, where: str) -> str:
     return text
 
 
-def _on_scale(
-    draft: _Draft, options: Sequence[str], scale: Sequence[Any], where: str
-) -> tuple[list[int], bool, tuple[float, ...]]:
-    """Which options of a SubPOP question are on its scale, in its order; whether it is one; their places if uneven."""
+class _Placed(NamedTuple):
+    """Where the options of a SubPOP question stand."""
+
+    steps: list[int]
+    """Those on the scale, in its order; all of them, if it is none."""
+    off: list[int]
+    ordinal: bool
+    places: tuple[float, ...]
+    """Of the steps, if they are not equally far apart."""
+
+
+def _on_scale(draft: _Draft, options: Sequence[str], scale: Sequence[Any], where: str) -> _Placed:
     try:
         values = np.array(scale, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -483,18 +501,18 @@ def _on_scale(
     order = np.flatnonzero(np.isfinite(values) & (values >= 0))
     if len(np.unique(values[order])) < 2:
         draft.tell("Questions without an order of the options (ordinals all equal or -1)")
-        return list(range(len(values))), False, ()
-    if len(order) < len(values):
-        draft.tell("Questions with options off the scale (ordinal -1), left out and the rest renormalised")
+        return _Placed(list(range(len(values))), [], False, ())
+    if off := sorted(set(range(len(values))) - set(order.tolist())):
+        draft.tell("Questions with options off the scale (ordinal -1), put last and marked `off_scale`")
     steps = np.diff(values[order])
     if not ((steps >= 0).all() or (steps <= 0).all()):
         draft.tell("Questions whose options were put into the order of their ordinals")
         order = order[np.argsort(values[order], kind="stable")]
         steps = np.diff(values[order])
     if np.allclose(steps, steps[0]):
-        return order.tolist(), True, ()
+        return _Placed(order.tolist(), off, True, ())
     draft.tell("Questions whose options are not equally far apart (see `values`)")
-    return order.tolist(), True, tuple(values[order].tolist())
+    return _Placed(order.tolist(), off, True, tuple(values[order].tolist()))
 
 
 def _group_name(row: Row, where: str) -> str:
@@ -535,7 +553,7 @@ def _country_item(
     if len(options) < len(names):
         draft.tell("Questions with two options of the same text, whose shares are added")
     if key in ordinal and (off := [name for name in options if is_no_answer(name)]):
-        draft.tell("Questions with options for no answer, off the scale: left out and the rest renormalised")
+        draft.tell("Questions with options for no answer, which nobody is shown: left out and the rest renormalised")
         options = [name for name in options if name not in off]
     carry = np.array([[float(name == option) for option in options] for name in names])
     item = _Item(key=key, text=text, options=tuple(options), ordinal=key in ordinal, variant=digest(variant))

@@ -226,18 +226,40 @@ def patterns_of(options_order: str, survey: Survey) -> tuple[str, ...]:
 
 
 def option_order(question: Question, patterns: Sequence[str], seed: int) -> tuple[int, ...]:
-    """Draw the order in which a question's options are shown.
+    """Draw the order in which a question's options are shown; those off the scale ("don't know") hold their place.
+
+    Surveys turn the steps of a scale and leave "don't know" where people look for it, mostly last.
 
     Example:
-        >>> tea = Question(key="tea", text="Tea?", options=("Yes", "Maybe", "No"), codes=(1, 2, 3))
+        >>> tea = Question(key="tea", text="Tea?", options=("Yes", "No", "Not sure"), codes=(1, 2, 9), off_scale=(9,))
         >>> option_order(tea, ["reversed"], 7)
-        (2, 1, 0)
+        (1, 0, 2)
     """
-    order, rng = list(range(len(question.options))), random.Random(seed)
+    written, rng = tuple(range(len(question.options))), random.Random(seed)
     pattern = rng.choice(list(patterns))
     if pattern == "shuffled":
-        rng.shuffle(order)
-    return tuple(order[::-1] if pattern == "reversed" else order)
+        steps = list(question.on_scale)
+        rng.shuffle(steps)
+        return _with_steps(question, written, steps)
+    return turned(question, written) if pattern == "reversed" else written
+
+
+def turned(question: Question, shown: Sequence[int]) -> tuple[int, ...]:
+    """Return an order of the options the other way round, in which those off the scale hold their place.
+
+    Example:
+        >>> tea = Question(key="tea", text="Tea?", options=("Yes", "No", "Not sure"), codes=(1, 2, 9), off_scale=(9,))
+        >>> turned(tea, (0, 1, 2)), turned(tea, (1, 0, 2))
+        ((1, 0, 2), (0, 1, 2))
+    """
+    on_scale = question.on_scale
+    return _with_steps(question, shown, [at for at in reversed(shown) if at in on_scale])
+
+
+def _with_steps(question: Question, shown: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
+    """Put the steps of the scale, in an order, where steps stand."""
+    left, on_scale = iter(steps), question.on_scale
+    return tuple(next(left) if at in on_scale else at for at in shown)
 
 
 def bio(sentences: Mapping[str, str], *, seed: int) -> str:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from anthology_hub import evaluation, hub
 from anthology_hub import report_words as words
 from anthology_hub.diagnostics import Diagnosis, Panels, TraitMargin
 from anthology_hub.errors import DataError, MissingExtraError
-from anthology_hub.report_tables import between, number, percent, way
+from anthology_hub.report_tables import OFF_SCALE, between, number, off_scale, percent, way
 from anthology_hub.report_words import STATUS_WORDS, count
 from anthology_hub.schema import DATA, Answers, Metric, Respondents, Result, Subgroup
 
@@ -41,6 +41,10 @@ WIDTH, NARROW, DPI = 9.0, 4.4, 160
 """Inches of a picture, and of the same one on a phone."""
 HUMAN, SIMULATED, GREY, INK, GUESS = "#0072B2", "#D55E00", "#C9CDD2", "#22262B", "#6B7280"
 """Blue and vermilion of Okabe and Ito (2008), which colour-blind readers tell apart."""
+HATCHES = ("////", "....", "xxxx", "----")
+"""Patterns of the options off a scale."""
+MOST_TOLD = 20
+"""Questions named in the words behind a picture."""
 STYLE = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -243,6 +247,7 @@ def _context(
         "subgroups": [_subgroup_row(one) for one in result.subgroups if one.metrics],
         "gaps": [one for one in result.subgroups if one.gap is not None],
         "least": words.judged(result).get("least"),
+        "off_scale": off_scale(result),
         "left_out": words.left_out(result, answers),
         "citations": words.citations(result, answers),
         "rerun": words.rerun(result),
@@ -438,62 +443,118 @@ def _forest(ax: Axes, held: Sequence[Metric], places: Sequence[int]) -> None:
     ticks[0].set(markeredgewidth=2, label="humans by chance (floor)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Options that questions share, in the order of their bars: the steps, then what lies off the scale."""
+
+    options: tuple[str, ...]
+    """As in the survey."""
+    off: frozenset[str]
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> _Scale:
+        return cls(options=tuple(item["options"]), off=frozenset(item.get(OFF_SCALE, ())))
+
+    @property
+    def places(self) -> list[int]:
+        return sorted(range(len(self.options)), key=lambda at: self.options[at] in self.off)
+
+    @property
+    def steps(self) -> int:
+        return sum(option not in self.off for option in self.options)
+
+    @property
+    def labels(self) -> list[str]:
+        """What the legend calls them."""
+        named = (self.options[at] for at in self.places)
+        return [_label(name, 60) + (" (off the scale)" if name in self.off else "") for name in named]
+
+    def legend_columns(self, room: int) -> int:
+        return max(1, min(len(self.options), room // (max(map(len, self.labels)) + 6)))
+
+    def legend_lines(self, room: int) -> int:
+        return math.ceil(len(self.options) / self.legend_columns(room))
+
+
 def _answers_plot(result: Result) -> Plot:
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[_Scale, list[Mapping[str, Any]]] = {}
     for item in result.items:
-        groups.setdefault(tuple(item["options"]), []).append(item)
+        groups.setdefault(_Scale.of(item), []).append(item)
 
     def drawn(width: float) -> bytes:
         room = int(100 * width / WIDTH)
-        heights = [0.45 + 0.23 * _legend_lines(options, room) + 0.46 * len(items) for options, items in groups.items()]
+        heights = [0.45 + 0.23 * scale.legend_lines(room) + 0.46 * len(items) for scale, items in groups.items()]
 
         def draw(figure: Figure) -> None:
             axes = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
-            for ax, (options, items) in zip(axes, groups.items(), strict=True):
-                _stacked_bars(ax, options, items, room=room)
+            for ax, (scale, items) in zip(axes, groups.items(), strict=True):
+                _stacked_bars(ax, scale, items, room=room)
 
         return picture(sum(heights), draw, width=width)
 
     alt = (
         f"Share of each option among humans and simulated people for {count(len(result.items), 'question')}. "
-        "The shares are in the table below."
+        f"{_told_apart(result)}The shares are in the table below."
     )
     return Plot(name="answers", png=drawn(WIDTH), alt=alt, narrow=drawn(NARROW))
 
 
-def _legend_columns(options: Sequence[str], room: int) -> int:
-    return max(1, min(len(options), room // (max(len(_label(option, 60)) for option in options) + 6)))
+def _told_apart(result: Result) -> str:
+    if not (items := off_scale(result)):
+        return ""
+    told = (
+        f"{item['question']} {percent(item['off_scale_human'])} of the humans and "
+        f"{percent(item['off_scale_simulated'])} of the simulated"
+        for item in items[:MOST_TOLD]
+    )
+    more = f", and {count(len(items) - MOST_TOLD, 'more question')}" if len(items) > MOST_TOLD else ""
+    return f"Answers off the scale stand apart, hatched: {'; '.join(told)}{more}. "
 
 
-def _legend_lines(options: Sequence[str], room: int) -> int:
-    return math.ceil(len(options) / _legend_columns(options, room))
-
-
-def _stacked_bars(ax: Axes, options: Sequence[str], items: Sequence[Mapping[str, Any]], *, room: int) -> None:
-    """Draw two bars for each question, the humans' above the simulated."""
-    import matplotlib
-
-    shares = np.nan_to_num([side for item in items for side in (item["human"], item["simulated"])])
+def _stacked_bars(ax: Axes, scale: _Scale, items: Sequence[Mapping[str, Any]], *, room: int) -> None:
+    """Draw two bars for each question, the humans' above the simulated; what lies off the scale after a gap."""
+    shares = np.nan_to_num([side for item in items for side in (item["human"], item["simulated"])])[:, scale.places]
     places = np.array([at + shift for at in range(len(items)) for shift in (-0.2, 0.2)])
-    starts = np.cumsum(shares, axis=1) - shares
-    # cividis runs evenly from dark to light for all readers: neighbours on the scale are neighbours in colour.
-    colours = matplotlib.colormaps["cividis"](np.linspace(0.04, 0.96, len(options)))
-    for k, option in enumerate(options):
-        bars = ax.barh(places, shares[:, k], 0.38, starts[:, k], color=colours[k], edgecolor="white", linewidth=0.7)
-        bars.set_label(_label(option, 60))
-        ink = "white" if colours[k, :3] @ (0.299, 0.587, 0.114) < 0.55 else INK
+    gap = 2.5 / room if scale.off else 0.0
+    starts = np.cumsum(shares, axis=1) - shares + gap * (np.arange(shares.shape[1]) >= scale.steps)
+    for k, (label, looks) in enumerate(zip(scale.labels, _looks(scale), strict=True)):
+        bars = ax.barh(places, shares[:, k], 0.38, starts[:, k], linewidth=0.7, label=label, **looks.bar)
         texts = [f"{share:.0%}" if share >= 5 / room else "" for share in shares[:, k]]
-        ax.bar_label(bars, texts, label_type="center", fontsize=7, color=ink)
+        ax.bar_label(bars, texts, label_type="center", fontsize=7, **looks.text)
+        for bar, share in zip(bars, shares[:, k], strict=True):
+            # Of nothing, the frame would stay as a line.
+            bar.set_visible(share > 0)
     names = [
         f"{_label(item['question'], max(12, room // 4))}   {who}" for item in items for who in ("humans", "simulated")
     ]
     ax.set_yticks(places, [name if at % 2 == 0 else "simulated" for at, name in enumerate(names)], fontsize=8)
     ax.set_ylim(len(items) - 0.5, -0.5)
-    ax.set_xlim(0, 1)
+    ax.set_xlim(0, 1 + 1.05 * gap)
     ax.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    _legend(ax, _legend_columns(options, room))
+    _legend(ax, scale.legend_columns(room))
+
+
+class _Looks(NamedTuple):
+    """How the bars of an option look, and the shares in them."""
+
+    bar: dict[str, Any]
+    text: dict[str, Any]
+
+
+def _looks(scale: _Scale) -> Iterator[_Looks]:
+    import matplotlib
+
+    # cividis runs evenly from dark to light for all readers: neighbours on the scale are neighbours in colour.
+    for colour in matplotlib.colormaps["cividis"](np.linspace(0.04, 0.96, scale.steps)):
+        ink = "white" if colour[:3] @ (0.299, 0.587, 0.114) < 0.55 else INK
+        yield _Looks(bar={"color": [colour], "edgecolor": "white"}, text={"color": ink})
+    # What is no step has no place between dark and light: it is told by its pattern.
+    plain = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    for at in range(len(scale.off)):
+        bar = {"facecolor": "white", "edgecolor": GUESS, "hatch": HATCHES[at % len(HATCHES)]}
+        yield _Looks(bar=bar, text={"color": INK, "bbox": plain})
 
 
 def _legend(ax: Axes, columns: int) -> None:

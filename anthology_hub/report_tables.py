@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
 from anthology_hub.measures import AGREEMENT, DISTANCE, MEASURES, PROPERTY, attained
@@ -63,6 +64,8 @@ ITEM_UNITS: Mapping[str, str] = {
     "order_gap": "share of the probability",
 }
 """Figures of a single question -> unit; `order_gap`: what moves when the options are asked in the other order."""
+OFF_SCALE = "off_scale"
+"""Share of the answers to a question that name an option off its scale ("not sure"); of a question that has such."""
 PAPER = ("wd", "fro", "alpha")
 """Columns of the paper's tables (Moon et al. 2024, table 1)."""
 _HEADS = {"wd": "WD ↓", "fro": "Fro ↓", "alpha": "α"}
@@ -121,6 +124,11 @@ def humans_of(result: Result) -> str:
     return str(result.provenance.get("evaluation", {}).get("humans", ""))
 
 
+def off_scale(result: Result) -> tuple[Mapping[str, Any], ...]:
+    """Return the items of the questions that have options off their scale ("not sure"), with the shares of both."""
+    return tuple(item for item in result.items if item.get(OFF_SCALE))
+
+
 # -- CSV -----------------------------------------------------------------------------------------------------------
 
 
@@ -128,8 +136,9 @@ def rows(results: Sequence[Result]) -> list[dict[str, object]]:
     """Return one row for each result, subgroup and scale, and figure: what it is of, value, interval, all its company.
 
     An undefined figure is None, and `note` says why. Rows of the whole sample have no trait, level and scale. The
-    distances of each question follow, and how much the order of its options moves (ITEM_UNITS). What is left out:
-    shares of single options, and the gaps between subgroups; `Result.to_dict` has them.
+    distances of each question follow, how much the order of its options moves (ITEM_UNITS), and the share of the
+    answers that lie off its scale (OFF_SCALE; `human`: that of the humans). What is left out: shares of single options,
+    and the gaps between subgroups; `Result.to_dict` has them.
 
     Example:
         >>> rows([])
@@ -196,6 +205,9 @@ def _questions(result: Result) -> Iterator[dict[str, object]]:
             ends = {end: item[f"{name}_{end}"] for end in ("low", "high", "floor_equal_n") if f"{name}_{end}" in item}
             if item.get(name) is not None:
                 yield {**head, "measure": name, "unit": unit, "value": _defined(item[name]), **ends}
+        if item.get(OFF_SCALE):
+            shares = {"value": _defined(item["off_scale_simulated"]), "human": _defined(item["off_scale_human"])}
+            yield {**head, "measure": OFF_SCALE, "unit": "share of the answers", **shares}
 
 
 def _defined(value: float | None) -> float | None:
@@ -447,8 +459,20 @@ def as_html(result: Result) -> str:
         for one in family
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
-    table = f"<table><thead><tr><th></th>{top}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr><th></th>{top}</tr></thead><tbody>{body}</tbody></table>{_off_scale_html(result)}"
     return f"<div><p>{head}<br>{people}{said}</p>{table}{f'<ul>{notes}</ul>' if notes else ''}</div>"
+
+
+def _off_scale_html(result: Result) -> str:
+    """Of each question with options off its scale, how many of each side chose one; nothing where none has."""
+    body = "".join(
+        f'<tr><th style="text-align:left">{escape(str(item["question"]))}</th><td>{escape(", ".join(item[OFF_SCALE]))}'
+        f"</td><td>{percent(item['off_scale_human'])}</td><td>{percent(item['off_scale_simulated'])}</td></tr>"
+        for item in off_scale(result)
+    )
+    titles = ("", "options off the scale", "humans", "simulated")
+    top = "".join(f"<th>{title}</th>" for title in titles)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>" if body else ""
 
 
 def _ends(metric: Metric) -> str:

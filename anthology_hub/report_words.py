@@ -26,6 +26,7 @@ from anthology_hub.report_tables import (
     between,
     families,
     number,
+    off_scale,
     percent,
     short,
     way,
@@ -132,7 +133,8 @@ def level(result: Result) -> str:
 
 def summary(result: Result) -> list[str]:
     """Say what was done, what came out and what to hold it against, for readers who do not know the metrics."""
-    return [text for text in (_who(result), *_headline(result), _consistency(result), _answered(result)) if text]
+    told = (_who(result), *_headline(result), _off_scale(result), _consistency(result), _answered(result))
+    return [text for text in told if text]
 
 
 def people(result: Result) -> str:
@@ -228,6 +230,25 @@ def _side(metric: Metric, reference: float) -> int | None:
     if metric.low is None or metric.high is None:
         return None
     return int(metric.low > reference) - int(metric.high < reference)
+
+
+def _off_scale(result: Result) -> str:
+    """Say how many are no part of the distance because they chose an option that is no step of its scale."""
+    if not (items := off_scale(result)):
+        return ""
+    them, us = (_mean([item[f"off_scale_{side}"] for item in items]) for side in ("human", "simulated"))
+    several = len(items) > 1
+    return (
+        f"{count(len(items), 'question')} {'have' if several else 'has'} options that are no step of the scale, such "
+        f"as “{items[0]['off_scale'][0]}”. {'On average, ' if several else ''}{percent(them)} of the humans and "
+        f"{percent(us)} of the simulated people chose one. The distance leaves these answers out, so compare the two "
+        "shares yourself: a simulation can be close on the scale and still be sure of itself where people are not."
+    )
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None and math.isfinite(share)]
+    return sum(known) / len(known) if known else None
 
 
 def _consistency(result: Result) -> str:
@@ -348,9 +369,11 @@ class LeftOut:
     subgroups: tuple[Subgroup, ...]
     undefined: tuple[tuple[str, str], ...]
     """Reason and the figures that it concerns."""
+    off_scale: tuple[str, ...]
+    """Questions of which the answers off the scale are left out of figures that need an order."""
 
     def __bool__(self) -> bool:
-        return bool(self.kinds or self.unanswered or self.subgroups or self.undefined)
+        return bool(self.kinds or self.unanswered or self.subgroups or self.undefined or self.off_scale)
 
 
 def left_out(result: Result, answers: Answers | None = None) -> LeftOut:
@@ -368,6 +391,7 @@ def left_out(result: Result, answers: Answers | None = None) -> LeftOut:
         statuses=tuple(name for name in statuses if any(one[name] for one in unanswered)),
         subgroups=tuple(one for one in result.subgroups if not one.metrics),
         undefined=tuple((why, ", ".join(names)) for why, names in reasons.items()),
+        off_scale=tuple(str(item["question"]) for item in off_scale(result)),
     )
 
 

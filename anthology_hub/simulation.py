@@ -38,6 +38,7 @@ from anthology_hub.prompts import (
     option_order,
     patterns_of,
     question_text,
+    turned,
     who,
 )
 from anthology_hub.replies import read_answer
@@ -100,7 +101,8 @@ class SimulateOptions:
     options_order: str = "survey"
     """`survey`: one of the survey's `order_patterns`, drawn for every role and question. `fixed`, `reversed`,
     `shuffled`: this one. `both`: asked in the original and the reversed order, and the probabilities averaged
-    (arXiv 2306.07951: single orders favour the first letter); one of the two, drawn, stands in the history."""
+    (arXiv 2306.07951: single orders favour the first letter); one of the two, drawn, stands in the history. Options
+    off the scale hold their place in all of them."""
     labels: str = "letters"
     """What the options are told apart by; `letters` or `numbers`."""
 
@@ -648,7 +650,7 @@ class _Seat:
     def _by_probs(self, one: _Asked, step: int) -> Generator[Asks, tuple[Reply, ...], Cell]:
         both = self.options.options_order == "both"
         # The two orders of a question are neighbours: all that stands before the options is computed once.
-        ways = [one.shown, one.shown[::-1]] if both else [one.shown]
+        ways = [one.shown, turned(one.question, one.shown)] if both else [one.shown]
         texts = [self._text(one.question, step, way) for way in ways[1:]]
         prompts = [one.prompt, *(replace(one.prompt, question=text) for text in texts)]
         labels = labels_of(len(one.shown), self.options.labels)

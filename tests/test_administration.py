@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -237,6 +238,28 @@ def test_the_two_orders_are_averaged_and_their_distance_is_kept(spending):
     np.testing.assert_allclose(answers.order_gap, 0.5, atol=1e-6)
     single = simulate(people(4), spending, likes_the_first)
     assert np.isnan(single.order_gap).all()
+
+
+def test_in_both_orders_an_option_off_the_scale_stays_last_and_the_probabilities_find_their_way_back(spending):
+    questions = tuple(
+        replace(one, options=(*one.options, "Not sure"), codes=(*one.codes, 9), off_scale=(9,))
+        for one in spending.questions
+    )
+    recorder, survey = Recorder(), replace(spending, questions=questions)
+    simulate(people(3), survey, ScriptedModel(recorder), options=SimulateOptions(options_order="both"))
+    shown = [re.findall(r"^\(.\) (.+)$", prompt.question, re.MULTILINE) for prompt in recorder.prompts]
+    written = list(questions[0].options)
+    assert {tuple(one) for one in shown} == {tuple(written), (*written[2::-1], written[3])}
+    likes_the_first = ScriptedModel(lambda _prompt, _options: [0.5, 0.3, 0.1, 0.1])
+    answers = simulate(people(4), survey, likes_the_first, options=SimulateOptions(options_order="both"))
+    np.testing.assert_allclose(answers.probs, np.broadcast_to([0.3, 0.3, 0.3, 0.1], (4, 4, 4)), atol=1e-6)
+    np.testing.assert_allclose(answers.order_gap, 0.4, atol=1e-6)
+    # What is stored names the options of the survey, whatever the order in which each was shown.
+    turned = simulate(people(20), survey, likes_the_first, options=SimulateOptions(options_order="reversed"))
+    np.testing.assert_allclose(turned.probs, np.broadcast_to([0.1, 0.3, 0.5, 0.1], (20, 4, 4)), atol=1e-6)
+    options = SimulateOptions(options_order="reversed", mode="text")
+    said = ScriptedModel("first", replies=lambda _prompt, _seed: "(D)")
+    assert (simulate(people(20), survey, said, options=options).picks == 3).all()
 
 
 def test_both_orders_are_put_to_the_same_role_with_the_same_history(spending):

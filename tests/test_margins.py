@@ -5,6 +5,7 @@ import hashlib
 import json
 import tracemalloc
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anthology_hub import Respondents, Survey, schema
+from anthology_hub import Respondents, Survey, evaluate, schema
 from anthology_hub.errors import AnthologyError, DataError, OptionError, UnknownNameError
 from anthology_hub.margins import EVERYONE, TOLERANCE, Margins, literal
+from anthology_hub.metrics import ordinal_emd
 from anthology_hub.schema import MISSING, Question
+from tests.made_runs import QUICK, cast_of, people
 
 ROW = {
     "qkey": "SPEND_W99",
@@ -99,16 +102,40 @@ def test_subpop_reads_the_same_from_every_form_of_the_file(tmp_path, form):
     assert margins.survey.questions[0].options == ("Too little", "About right", "Too much")
 
 
-def test_options_off_the_scale_are_left_out_and_the_rest_is_renormalised_and_told(tmp_path):
-    off = {"options": ["Good", "Bad", "Depends", "Refused"], "ordinal": [1.0, 2.0, -1.0], "responses": [0.3, 0.5, 0.2]}
-    margins = Margins.from_subpop(subpop(tmp_path, off, {**off, "group": "Republican", "responses": [0, 0, 1]}))
-    assert margins.survey.questions[0].options == ("Good", "Bad")
-    np.testing.assert_allclose(margins.shares["SPEND_W99"], [[0.375, 0.625]])
-    assert margins.groups == ("POLPARTY: Democrat",)
+def test_options_off_the_scale_stand_last_and_are_marked_and_the_refusal_is_left_out_and_counted(tmp_path):
+    off = {"options": ["Good", "Depends", "Bad", "Refused"], "ordinal": [1.0, -1.0, 2.0], "responses": [0.3, 0.2, 0.5]}
+    margins = Margins.from_subpop(subpop(tmp_path, off, {**off, "group": "Republican", "responses": [0, 1, 0]}))
+    (question,) = margins.survey.questions
+    assert question.options == ("Good", "Bad", "Depends") and question.off_scale == (3,) and question.ordinal
+    assert rows_of(margins, "SPEND_W99") == {"POLPARTY: Democrat": [0.3, 0.5, 0.2], "POLPARTY: Republican": [0, 0, 1]}
     assert margins.notes[:2] == (
-        "Distributions with nothing on the scale, taken as not asked: 1.",
-        "Questions with options off the scale (ordinal -1), left out and the rest renormalised: 1.",
+        "Questions whose refusal option is left out: it has no share: 1.",
+        "Questions with options off the scale (ordinal -1), put last and marked `off_scale`: 1.",
     )
+    assert Margins.from_dict(margins.to_dict()).survey == margins.survey
+
+
+def test_the_distance_to_published_shares_is_that_of_their_authors_with_the_options_off_the_scale_left_out(tmp_path):
+    row = {"options": ["Never", "Daily", "Not sure", "Weekly", "Refused"], "ordinal": [1.0, 3.0, -1.0, 2.0]}
+    file = subpop(tmp_path, {**row, "responses": [0.1, 0.2, 0.4, 0.3]})
+    margins = Margins.from_subpop(file).group("POLPARTY: Democrat")
+    assert margins.survey.questions[0].options == ("Never", "Weekly", "Daily", "Not sure")
+    picks = np.repeat([0, 1, 2, 3], [4, 3, 2, 1])[:, None]
+    result = evaluate(cast_of(people(0, 10, weighted=False), picks, survey=margins.survey), margins, options=QUICK)
+    expected = ordinal_emd([0.4, 0.2, 0.1, 0.3], [0.1, 0.2, 0.4, 0.3], [1, 3, np.nan, 2])
+    assert result.metric("wd_normalised").value == pytest.approx(expected)
+    (item,) = result.items
+    assert (item["off_scale"], item["off_scale_human"]) == (["Not sure"], pytest.approx(0.4))
+    assert item["off_scale_simulated"] == pytest.approx(0.1)
+
+
+def test_uneven_places_are_those_of_the_steps_alone(tmp_path):
+    off = {"options": ["Good", "Not sure", "Fair", "Bad", "Refused"], "ordinal": [1.0, -1.0, 2.0, 4.0]}
+    margins = Margins.from_subpop(subpop(tmp_path, {**off, "responses": [0.25] * 4}))
+    assert margins.values == {"SPEND_W99": (1.0, 2.0, 4.0)} and margins.survey.questions[0].on_scale == (0, 1, 2)
+    assert Margins.from_dict(margins.to_dict()).values == margins.values
+    with pytest.raises(DataError, match="'SPEND_W99' needs a value for each of 3 steps of its scale"):
+        replace(margins, values={"SPEND_W99": (1.0, 2.0, 4.0, 5.0)})
 
 
 @pytest.mark.parametrize(
@@ -249,7 +276,9 @@ def test_named_questions_become_ordinal_without_their_options_for_no_answer(tmp_
     key = Margins.from_global_opinion_qa(file).survey.keys[1]
     margins = Margins.from_global_opinion_qa(file, ordinal=[key])
     war, god = margins.survey.questions
-    assert god.ordinal and god.options == ("Very", "Not at all") and not war.ordinal
+    assert god.ordinal and god.options == ("Very", "Not at all") and not war.ordinal and not god.off_scale
+    told = "Questions with options for no answer, which nobody is shown: left out and the rest renormalised: 1."
+    assert told in margins.notes
     np.testing.assert_allclose(margins.group("Peru").shares[key], [[2 / 7, 5 / 7]])
     with pytest.raises(OptionError, match=r"ordinal= names 'wvs-0', but .* no such question: its keys are like 'gas-"):
         Margins.from_global_opinion_qa(file, ordinal=["wvs-0"])
@@ -523,7 +552,7 @@ def test_damaged_json_is_margins_or_a_plain_error(data):
         ({"shares": {"q": np.array([[1.5, -0.5], [1, 0]])}}, r"the shares of 'q' must be >= 0 and sum to 1"),
         ({"shares": {"q": np.array([[np.nan, 1], [1, 0]])}}, r"the shares of 'q' must be >= 0 and sum to 1"),
         ({"n": {}}, r"'q' needs n for each of 2 groups"),
-        ({"values": {"q": (1.0,)}}, r"'q' needs a value for each of 2 options"),
+        ({"values": {"q": (1.0,)}}, r"'q' needs a value for each of 2 steps of its scale"),
     ],
 )
 def test_margins_that_do_not_hold_together_cannot_be_made(change, said):

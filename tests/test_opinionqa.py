@@ -63,8 +63,20 @@ def test_a_middle_option_listed_last_stands_between_the_others_and_it_is_told(tm
     write_opinionqa(tmp_path)
     humans = Respondents.from_file(tmp_path)
     same = humans.survey.questions[1]
-    assert same.options == ("Better", "About the same", "Worse") and same.codes == (1, 3, 2) and same.ordinal
+    assert same.options == ("Better", "About the same", "Worse", "Not sure") and same.codes == (1, 3, 2, 8)
+    assert same.ordinal and same.on_scale == (0, 1, 2)
     assert any("1 questions list an option last that belongs between others" in note for note in humans.notes)
+
+
+def test_an_option_without_an_ordinal_value_lies_off_the_scale_unless_it_is_a_refusal(tmp_path):
+    responses = write_opinionqa(tmp_path, n=100, seed=2)
+    humans = Respondents.from_file(tmp_path)
+    assert {q.key: q.off_scale for q in humans.survey.questions if q.off_scale} == {"SAME_W34": (8,)}
+    assert (humans.answers["SAME_W34"] == 3).tolist() == (responses["SAME_W34"] == "Not sure").tolist()
+    assert "1 questions have options without an ordinal value, off the scale: SAME_W34." in humans.notes
+    rewrite(wave_folder(tmp_path) / "info.csv", option_ordinal=["[1.0, 2.0]", "[1.0, 1.0, 2.0]", *["[1.0, 2.0]"] * 3])
+    same = Respondents.from_file(tmp_path).survey.questions[1]
+    assert "Not sure" in same.options and not same.ordinal and not same.off_scale
 
 
 def test_options_without_distinct_ordinal_values_have_no_order(tmp_path):

@@ -256,6 +256,18 @@ def test_all_items_of_a_wave_can_be_read_with_check_all_boxes_and_form_splits(sm
     assert "Options are taken to be in order: the file does not say where they are not." in humans.notes
 
 
+def test_not_sure_lies_off_the_scale_while_volunteered_answers_and_refusals_are_none(tmp_path):
+    unsure = {1.0: "Better", 2.0: "Worse", 3.0: "Not sure", 98.0: "Don't know (VOL.)", 99.0: "Refused"}
+    made = write_pew_sav(tmp_path / "w34.sav", 34, n=60, value_labels={"SPLIT_W34": unsure})
+    humans = Respondents.from_file(made.path, questions=["SPLIT_W34"])
+    (split,) = humans.survey.questions
+    assert split.options == ("Better", "Worse", "Not sure") and split.off_scale == (3,)
+    assert "1 items have an option such as “Not sure”, which lies off the scale: SPLIT_W34." in humans.notes
+    # Of one step no scale can be made.
+    either = write_pew_sav(tmp_path / "w34.sav", 34, n=60, value_labels={"SPLIT_W34": {**unsure, 2.0: "No opinion"}})
+    assert not Respondents.from_file(either.path, questions=["SPLIT_W34"]).survey.questions[0].off_scale
+
+
 def test_a_part_that_follows_no_form_is_told_without_one(tmp_path):
     seen = np.where(np.arange(200) < 100, 1.0, np.nan)
     file = write_pew_sav(tmp_path / "part.sav", 34, 200, change={"SPLIT_W34": seen})

@@ -5,6 +5,7 @@ After a wanted change of the layout, write them anew and read the difference: `p
 
 import difflib
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from anthology_hub.prompts import (
     labels_of,
     option_order,
     question_text,
+    turned,
 )
 from anthology_hub.schema import ANSWER_KINDS, Codebook, Matching, Persona, Question, Role, Survey
 from anthology_hub.simulation import SimulateOptions, simulate
@@ -197,6 +199,23 @@ def test_option_order_is_one_of_the_patterns_and_both_come_about_equally_often()
     # Four standard deviations of a fair coin.
     assert abs(orders.count((2, 1, 0)) - 1000) < 4 * (2000 / 4) ** 0.5
     assert {option_order(question, ("original",), i) for i in range(50)} == {(0, 1, 2)}
+
+
+@given(st.integers(2, 8), st.integers(0, 2**32), st.randoms())
+def test_options_off_the_scale_hold_their_place_in_every_order(n, seed, random):
+    off = tuple(random.sample(range(n), random.randint(0, n - 2)))
+    question = Question(key="q", text="?", options=tuple("abcdefgh"[:n]), codes=tuple(range(n)), off_scale=off)
+    plain, steps = replace(question, off_scale=()), question.on_scale
+    written, back, mixed = (option_order(question, [name], seed) for name in ("original", "reversed", "shuffled"))
+    assert written == tuple(range(n))
+    for order in (back, mixed):
+        assert sorted(order) == list(range(n)) and all(order[at] == at for at in off)
+    assert [at for at in back if at in steps] == list(steps)[::-1]
+    for order in (written, back, mixed):
+        assert turned(question, turned(question, order)) == order != turned(question, order)
+        assert turned(plain, order) == order[::-1]
+    scale = replace(plain, options=plain.options[: len(steps)], codes=plain.codes[: len(steps)])
+    assert [at for at in mixed if at in steps] == [steps[at] for at in option_order(scale, ["shuffled"], seed)]
 
 
 def test_seeds_are_pinned_by_value():

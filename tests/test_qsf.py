@@ -190,6 +190,29 @@ def test_a_net_promoter_question_has_the_options_0_to_10_even_where_the_file_lis
     assert not [note for note in found.notes if "ordered" in note]
 
 
+def test_choices_that_are_excluded_from_analysis_lie_off_the_scale():
+    likely = {"1": {"Display": "Likely"}, "2": {"Display": "Unlikely"}, "4": {"Display": "Not sure"}}
+    apart = {"Choices": likely, "ChoiceOrder": ["1", "2", "4"], "AnalyzeChoices": {"1": "Yes", "4": "No"}}
+    levels = {"1": {"Display": "Low"}, "2": {"Display": "High"}, "3": {"Display": "n/a"}}
+    found = read(
+        qsf(
+            question("QID1", RecodeValues={"1": "10", "2": "20", "4": "99"}, **apart),
+            matrix("QID2", Answers=levels, AnalyzeChoices={"3": "No"}),
+            question("QID3", AnalyzeChoices={"2": "No"}),
+            question("QID4", Randomization={"Type": "All"}, **apart),
+            question("QID5", AnalyzeChoices=[]),
+        )
+    )
+    off = {q.key: q.off_scale for q in found.survey.questions}
+    assert off == {"Q1": (99,), "Q2_1": (3,), "Q2_2": (3,), "Q3": (), "Q4": (), "Q5": ()}
+    assert told(found, "lie off the scale") == (
+        "Options that the source leaves out of means lie off the scale (`off_scale`): "
+        "Q1 (Not sure), Q2_1 (n/a), Q2_2 (n/a)."
+    )
+    assert told(found, "stay on the scale").endswith("which would have no steps: Q3 (No).")
+    assert not found.survey.questions[4].ordinal
+
+
 def test_recoded_values_that_are_doubled_or_no_whole_numbers_are_numbered_and_told():
     found = read(
         qsf(

@@ -52,9 +52,10 @@ def test_the_form_holds_what_is_not_as_usual_and_nothing_else():
     assert set(plain) == {"key", "text", "reverse", "options"}
 
 
-def test_options_off_the_scale_are_kept_by_their_codes_and_a_survey_without_them_keeps_its_form():
-    unsure = [*OPTIONS[:1], {"code": 9, "text": "Don't know"}, *OPTIONS[1:]]
-    plain, marked = (survey(options=unsure, **more) for more in ({}, {"off_scale": [9]}))
+@pytest.mark.parametrize("unsure", ["Don't know", "Not sure", "[I’m not sure]"])
+def test_options_off_the_scale_are_kept_by_their_codes_and_a_survey_without_them_keeps_its_form(unsure):
+    options = [*OPTIONS[:1], {"code": 9, "text": unsure}, *OPTIONS[1:]]
+    plain, marked = (survey(options=options, **more) for more in ({}, {"off_scale": [9]}))
     (question,) = Survey.from_dict(marked).questions
     assert question.on_scale == (0, 2) and question.off_scale == (9,)
     written = Survey.from_dict(marked).to_dict()
@@ -64,7 +65,7 @@ def test_options_off_the_scale_are_kept_by_their_codes_and_a_survey_without_them
     # Marked, it is no step of the scale any more, and so no longer warned of.
     assert told(marked) == []
     (warning,) = told(plain)
-    assert warning.startswith("warning: question 'q', options: \"Don't know\" stands as a step of an ordinal scale")
+    assert warning.startswith(f"warning: question 'q', options: {unsure!r} stands as a step of an ordinal scale")
     assert "name its code in `off_scale`" in warning
 
 

@@ -301,6 +301,63 @@ def test_questions_with_different_options_get_their_own_legends(baseline, tmp_pa
     assert "tea" in Page(path).words
 
 
+SURE = {"off_scale": ["about the right amount"], "off_scale_human": 0.25, "off_scale_simulated": 0.0625}
+
+
+def test_answers_off_the_scale_stand_apart_in_words_table_and_picture(baseline, tmp_path):
+    from matplotlib import colormaps
+    from matplotlib.image import imread
+
+    result = baseline[2]
+    options = ["too little", "about the right amount", "too much"]
+    first = {
+        **result.items[0],
+        **SURE,
+        "options": options,
+        "human": [0.5, 0.25, 0.25],
+        "simulated": [0.9375, 0.0625, 0],
+    }
+    page = Page(write_report(replace(result, items=(first, *result.items[1:])), tmp_path))
+    assert "1 question has options that are no step of the scale, such as “about the right amount”." in page.words
+    assert "25.0% of the humans and 6.2% of the simulated people chose one." in page.words
+    head = "WD normalised (0 to 1) Off the scale, humans Off the scale, simulated"
+    assert head in page.words and f"{first['wd_normalised']:.3f} 25.0% 6.2% natheal" in page.words
+    assert f"{result.items[1]['wd_normalised']:.3f} – – natroad" in page.words
+    assert "about the right amount (off the scale) 25.0% 6.2% too much 25.0% 0.0%" in page.words
+    assert "Answers off the scale Left out of the figures that need an order" in page.words
+    assert "Questions: natenvir." in page.words
+    told = "Answers off the scale stand apart, hatched: natenvir 25.0% of the humans and 6.2% of the simulated. "
+    assert any(told in alt for alt in page.alts)
+
+    def near(colour):
+        return abs(image - np.array(colour)).max(axis=2) < 3
+
+    # The humans' bar of that question: both steps, a gap, then the frame of what lies off the scale.
+    image = (imread(tmp_path / "answers.png")[:, :, :3] * 255).round()
+    dark, light = (near([255 * part for part in colormaps["cividis"](at)[:3]]) for at in (0.04, 0.96))
+    row = next(y for y in range(len(image)) if light[y].sum() > 150 and dark[y].sum() > 150)
+    frame = near([0x6B, 0x72, 0x80])[row : row + 12, : image.shape[1]].any(axis=0)
+    end = np.flatnonzero(light[row]).max()
+    assert frame[end + 1 :].any() and np.flatnonzero(frame[end + 1 :]).min() > 15
+    assert dark[row].sum() / light[row].sum() == pytest.approx(2, rel=0.05)
+
+
+def test_a_page_without_options_off_the_scale_says_nothing_of_them(full):
+    assert "off the scale" not in full[3].read_text().casefold()
+
+
+def test_behind_a_picture_of_many_questions_off_the_scale_some_are_named_and_the_rest_counted(baseline, tmp_path):
+    result = baseline[2]
+    first = {**result.items[0], **SURE, "options": ["too little", "about the right amount", "too much"]}
+    items = tuple({**first, "question": f"q{at}", "off_scale_human": None if at else 0.5} for at in range(22))
+    page = Page(write_report(replace(result, items=items), tmp_path))
+    assert (
+        "22 questions have options that are no step" in page.words and "On average, 50.0% of the humans" in page.words
+    )
+    (alt,) = (alt for alt in page.alts if "stand apart" in alt)
+    assert "q19 – of the humans and 6.2% of the simulated, and 2 more questions. " in alt and "q20" not in alt
+
+
 def test_few_humans_behind_a_question_are_warned_of(baseline, tmp_path):
     result = baseline[2]
     items = ({**result.items[0], "n_human": 3}, *result.items[1:])

@@ -135,6 +135,19 @@ def test_the_best_of_a_latex_column_is_bold_and_a_missing_cell_two_dashes():
     assert r"& 0.500 & -- & \textbf{0.500} \\" in latex([result(), result(run_id="r2", wd=0.5, fro=None)])
 
 
+def test_shares_off_the_scale_are_a_row_of_the_csv_and_a_table_of_the_notebook_where_there_are_any():
+    item = {"question": "a<b>", "n_simulated": 20, "n_human": 90, "off_scale": ["Not <sure>", "No idea"]}
+    held = result(items=({**item, "off_scale_human": 0.25, "off_scale_simulated": 0.125}, {**item, "off_scale": []}))
+    (row,) = (row for row in rows([held]) if row["measure"] == "off_scale")
+    assert (row["question"], row["value"], row["human"], row["unit"]) == ("a<b>", 0.125, 0.25, "share of the answers")
+    assert (row["n"], row["n_humans"]) == (20, 90)
+    line = "<td>Not &lt;sure&gt;, No idea</td><td>25.0%</td><td>12.5%</td>"
+    assert "options off the scale" in as_html(held) and as_html(held).count(line) == 1 and "<sure>" not in as_html(held)
+    assert "off the scale" not in as_html(result()) and not any(
+        row["measure"] == "off_scale" for row in rows([result()])
+    )
+
+
 def test_names_of_others_cannot_break_a_table():
     strange = result(model=HOSTILE, survey=HOSTILE)
     table = latex([strange])

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     """A row of `info.csv`."""
 
     question: Source
-    """As in a survey, its options in the order of their ordinal values."""
+    """As in a survey, its options in the order of their ordinal values, those off the scale last."""
     refusals: list[str]
     """Texts that stand for no answer."""
     moved: bool
@@ -53,6 +53,9 @@ def read(
     path: Path, *, wave: int | None = None, questions: str | Sequence[str] | None = None
 ) -> tuple[DataFile, Source]:
     """Read a wave of OpinionQA: `info.csv` (questions), `responses.csv` (one row a person, text labels, weight).
+
+    An option with an ordinal value is a step of the scale, as the authors of OpinionQA have it, also where it reads
+    "not sure" (they mostly put it in the middle). One without is off the scale, and a refusal no option.
 
     Args:
         path: The folder of a wave, or one that holds such folders.
@@ -81,6 +84,8 @@ def read(
         notes += loose
     if middle := [entry.key for entry in entries if entry.moved]:
         notes.append(f"{len(middle)} questions list an option last that belongs between others: it is put there.")
+    if off := [entry.key for entry in entries if "off_scale" in entry.question]:
+        notes.append(f"{len(off)} questions have options without an ordinal value, off the scale: {', '.join(off)}.")
     source = fitted(shipped_source("opinionqa"), table.columns, same=str.casefold)
     if not set(named(source["id"])) & set(table.columns):
         del source["id"]
@@ -158,13 +163,18 @@ def _question(folder: Path, row: Mapping[str, Any]) -> Entry:
             f"{where}: the options {texts} with the codes {mapping}; options are texts, codes whole numbers"
         )
     known = {text: int(code) for code, text in mapping.items()}
-    mapped = [known.get(text) for text in texts[: len(ordinals)]]
-    codes = range(1, len(ordinals) + 1) if None in mapped else mapped
-    order = sorted(range(len(ordinals)), key=ordinals.__getitem__)
-    options = [{"code": codes[at], "text": texts[at]} for at in order]
+    steps, beyond = texts[: len(ordinals)], texts[len(ordinals) :]
+    apart = [text for text in beyond if not is_no_answer(text)]
+    mapped = [known.get(text) for text in (*steps, *apart)]
+    codes = range(1, len(mapped) + 1) if None in mapped else mapped
+    order = sorted(range(len(steps)), key=ordinals.__getitem__)
+    options = [{"code": codes[at], "text": steps[at]} for at in order]
+    off = [{"code": code, "text": text} for code, text in zip(codes[len(steps) :], apart, strict=True)]
     distinct = len(set(ordinals)) == len(ordinals)
-    question = {"key": row["key"], "text": row["question"] or row["key"], "options": options, "ordinal": distinct}
-    return Entry(question, texts[len(ordinals) :], order != sorted(order))
+    question = {"key": row["key"], "text": row["question"] or row["key"], "options": options + off, "ordinal": distinct}
+    if off and distinct:
+        question["off_scale"] = [option["code"] for option in off]
+    return Entry(question, [text for text in beyond if text not in apart], order != sorted(order))
 
 
 def _matching(table: pd.DataFrame, entries: list[Entry], refusals: set[str]) -> tuple[list[Entry], list[str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from anthology_hub.coding import Columns, listed_missing, shown, trait_codes, used_columns, weight_column
+from anthology_hub.coding import Columns, is_unsure, listed_missing, shown, trait_codes, used_columns, weight_column
 from anthology_hub.errors import DataError, OptionError, UnknownNameError
 from anthology_hub.layouts.sourcing import (
     Source,
@@ -92,6 +92,8 @@ def read(
     data, frame = held(data, [*used_columns(source), *form])
     if survey is None and questions is None and people is None:
         source["notes"] += _only_labelled(frame, source["survey"], data.variables)
+    if survey is None:
+        source["notes"] += _unsure(source["survey"])
     source["notes"] += [*_parts(frame, _keys(source), form), *_against_published(data, frame, source, people)]
     return data, source
 
@@ -217,7 +219,16 @@ def _defined(data: DataFile, key: str, codes: Sequence[int]) -> Source:
 
 
 def _question(variable: Variable) -> Source:
-    return {"key": variable.name, "text": _wording(variable), "options": labelled_options(variable.values)}
+    options = labelled_options(variable.values)
+    # Panelists answer on the web: what has a label, and is none of those for no answer, was on their screen.
+    off = [option["code"] for option in options if is_unsure(option["text"])]
+    known = {"key": variable.name, "text": _wording(variable), "options": options}
+    return {**known, "off_scale": off} if off and len(options) - len(off) > 1 else known
+
+
+def _unsure(survey: Source) -> Iterator[str]:
+    if off := [question["key"] for question in survey["questions"] if "off_scale" in question]:
+        yield f"{len(off)} items have an option such as “Not sure”, which lies off the scale: {_listed(off)}."
 
 
 def _wording(variable: Variable) -> str:

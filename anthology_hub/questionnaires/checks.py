@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from anthology_hub.coding import is_no_answer
+from anthology_hub.coding import is_no_answer, is_unsure
 from anthology_hub.prompts import LETTERS
 from anthology_hub.questionnaires.conditions import DEEPEST, depth
 from anthology_hub.schema import CHOICE, DATA, MULTI, RANKING, Condition, Question, needs, wrong_limits
@@ -340,7 +340,7 @@ def _question_warnings(sheet: _Sheet) -> Iterator[Fault]:
             yield place, f"{len(question.options)} options cannot be lettered: at most {len(LETTERS)} can be asked"
         if question.ordinal and question.kind == CHOICE:
             for text in (question.options[step] for step in question.on_scale):
-                if is_no_answer(text):
+                if is_no_answer(text) or is_unsure(text):
                     yield (
                         place,
                         f"{text!r} stands as a step of an ordinal scale: name its code in `off_scale`, leave it out, "

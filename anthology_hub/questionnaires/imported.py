@@ -59,6 +59,8 @@ class Option:
     text: str
     code: str | None = None
     """Its code in the source's data; the name, if not given."""
+    off_scale: bool = False
+    """Whether the source says that it is no step of the scale, as by leaving it out of means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,7 @@ class Draft:
             ordinal=item.order != "shuffled" if item.ordinal is None else item.ordinal,
             ask_if=ask_if,
         )
+        question = self._with_scale(question, [option.off_scale for option in item.options])
         if item.ordinal is None and item.order != "shuffled" and len(question.options) > 2:
             self.note("Taken as ordered options; set `ordinal: false` where they have no order", key)
         self._questions[key], self._sources[key] = question, source
@@ -132,6 +135,17 @@ class Draft:
             for option, code in zip(item.options, question.codes, strict=True):
                 self.refer(name, option.name, key=key, code=code)
         return question
+
+    def _with_scale(self, question: Question, off: Sequence[bool]) -> Question:
+        apart = [at for at, is_off in enumerate(off) if is_off]
+        if not apart or not question.ordinal:
+            return question
+        told = f"{question.key} ({', '.join(question.options[at] for at in apart)})"
+        if len(off) - len(apart) < 2:
+            self.note("Options that the source leaves out of means stay on the scale, which would have no steps", told)
+            return question
+        self.note("Options that the source leaves out of means lie off the scale (`off_scale`)", told)
+        return replace(question, off_scale=tuple(question.codes[at] for at in apart))
 
     def refer(self, name: str, answer: str, *, key: str, code: int) -> None:
         """Let later conditions of the source find an answer under its own names."""

@@ -437,11 +437,14 @@ def _ordered(payload: Payload, entries: str, order: str) -> list[tuple[str, Any]
 
 def _options(payload: Payload, entries: str, order: str) -> list[Option]:
     codes, names = _entries(payload.get("RecodeValues")), _entries(payload.get("VariableNaming"))
+    # "Exclude from analysis": chosen by people as any other option, but no part of a mean.
+    analysed = _object(payload.get("AnalyzeChoices"))
     return [
         Option(
             name=name,
             text=line(_shown(entry)) or line(names.get(name)),
             code=str(name if codes.get(name) in (None, "") else codes[name]),
+            off_scale=analysed.get(name) == "No",
         )
         for name, entry in _ordered(payload, entries, order)
     ]
