@@ -44,7 +44,7 @@ from anthology_hub.simulation import (
 )
 
 FOLDER = click.Path(path_type=Path)
-CASTING = ("method", "capacity", "top_k", "partial")
+CASTING = ("method", "capacity", "top_k", "partial", "rounds")
 """Options that `match` takes as they are."""
 ASKING = ("conditioning", "append", "mode", "history", "options_order", "labels", "grounding", "tries", "batch_size")
 """Options that `SimulateOptions` takes as they are."""
@@ -60,9 +60,13 @@ def cast_options(command: Command) -> Command:
         click.option("--capacity", type=int, help="With --method capacity: most respondents per persona."),
         click.option("--top-k", default=1, show_default=True, help="With --method greedy: one of the k best, drawn."),
         click.option("--partial", is_flag=True, help="One-to-one though personas are fewer: some stay without a role."),
+        click.option("--possible-only", is_flag=True, help="Cast no persona that cannot have one of the respondent's "
+                     "levels: some stay without a role."),
+        click.option("--rounds", default=50, show_default=True, help="Most rounds of the search for an assignment too "
+                     "large for scipy; stopped early, it says how far from the best it may be."),
         click.option("--trait", "traits", multiple=True, help="Match on this trait; all shared ones, if not given."),
         click.option("--crosswalk", help="From persona levels to the respondents'; the one they name, if not given."),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -222,6 +226,6 @@ def _matched(given: dict[str, Any]) -> tuple[Matching, Diagnosis]:
     respondents = respondents if size is None else respondents.sample(size, seed=given["seed"])
     people = load_people(given["collection"], given["revision"], given["conditions"])
     walk = Crosswalk.load(given["crosswalk"]) if given["crosswalk"] else None
-    how = {name: given[name] for name in CASTING}
+    how = {name: given[name] for name in CASTING} | {"impossible": not given["possible_only"]}
     cast = match(people, respondents, traits=given["traits"] or None, crosswalk=walk, seed=given["seed"], **how)
     return cast, diagnose(people, respondents, cast, crosswalk=walk)

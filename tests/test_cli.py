@@ -103,6 +103,7 @@ def test_version_is_the_packages():
         (["match", "--method", "magic"], "'magic' is not one of 'greedy', 'optimal', 'capacity', 'random'"),
         (["simulate", "x", "--conditioning", "silicon"], "'silicon' is not one of 'nothing', 'bio', 'anthology'"),
         (["simulate", "x", "--mode", "guess"], "'guess' is not one of 'letters', 'text'"),
+        (["match", "--rounds", "few"], "'few' is not a valid integer"),
         (["evaluate", "x", "--weighting", "none"], "'none' is not one of 'weighted', 'paper'"),
         (["list", "cats"], "'cats' is not one of"),
         (["show", "x", "--colour"], "No such option"),
@@ -131,6 +132,11 @@ def test_wrong_usage_exits_with_2_and_says_what_is_allowed(arguments, message):
         (["match", "--sample", 9999], "cannot sample 9999 respondents of 2348"),
         (["match", "--sample", 500], "is one-to-one and needs at least as many personas as respondents"),
         (["match", "--sample", 5, "--trait", "shoesize"], "'shoesize'"),
+        (["match", "--sample", 5, "--rounds", 0], "rounds must be 1 or more, got 0"),
+        (
+            ["match", "--sample", 1, "--where", "party=Republican", "--trait", "party", "--possible-only"],
+            "can have the levels of one of 1 respondents: match on fewer traits",
+        ),
         (["simulate", "never", "--survey", "gss-national-spendin"], "did you mean 'gss-national-spending'?"),
         (["simulate", "never", "--sample", 2, "--question", "natenvy"], "'natenvy': did you mean 'natenvir'?"),
         (["simulate", "never", "--sample", 2, "--model", "scripted:last"], "unknown scripted model 'last'"),
@@ -207,6 +213,15 @@ def test_match_gives_what_the_library_gives(starter, gss, method):
 def test_match_looks_only_at_personas_that_fit_the_conditions(starter):
     shown = from_json("match", "--sample", 9, "--method", "greedy", "--where", "gender=Female")
     assert {starter.get(pair["persona"]).traits["gender"] for pair in shown["pairs"]} == {"Female"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--rounds", 7)])
+def test_match_of_possible_pairs_alone_is_the_librarys_and_says_how_many_have_no_role(starter, gss, flags):
+    cast = match(starter, gss.sample(40, seed=0), impossible=False)
+    shown, every = from_json("match", "--sample", 40, "--possible-only", *flags), from_json("match", "--sample", 40)
+    assert [pair["respondent"] for pair in shown["pairs"]] == [role.respondent_id for role in cast.roles]
+    assert shown["diagnosis"]["unmatched"] == shown["diagnostics"]["unmatched_respondents"] == 40 - len(cast) > 0
+    assert shown["diagnostics"]["zero_weight_pairs"] == 0 < every["diagnostics"]["zero_weight_pairs"]
 
 
 # -- simulate, evaluate, leaderboard
