@@ -32,6 +32,7 @@ from anthology_hub.console import (
     print_tree,
     seed_option,
 )
+from anthology_hub.diagnostics import in_words
 from anthology_hub.errors import AnthologyError
 from anthology_hub.humans import sources
 from anthology_hub.labhub.commands import hub_group, serve_command
@@ -199,6 +200,7 @@ def _catalogue() -> dict[str, dict[str, str]]:
 def _run_summary(folder: Path) -> dict[str, Any]:
     answers = load_run(folder)
     inputs = answers.provenance["inputs"]
+    told = in_words(inputs["matching"])
     return {
         "run_id": answers.provenance["run_id"],
         "started": answers.provenance["started"],
@@ -206,6 +208,7 @@ def _run_summary(folder: Path) -> dict[str, Any]:
             name: inputs[name]
             for name in ("humans", "collection", "cast", "matching", "survey", "model", "options", "seed")
         },
+        **({"matching_notes": " ".join(told)} if told else {}),
         "coverage": answers.coverage,
     }
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 METHODS = ("greedy", "optimal", "capacity", "random")
 FLOOR = 1e-4
 """Least probability of a level: keeps an impossible trait from hiding how well the others fit."""
-_PROVEN = 1e-9
-"""Greatest gap that rounding alone leaves."""
+PROVEN = 1e-9
+"""Greatest optimality gap that rounding alone leaves."""
 _DEEPEST = 600.0
 """How far below 1 a weight may lie, in nats, before it comes near the least number there is."""
 
@@ -500,7 +500,7 @@ def _choose(
 def _proof(casting: Casting | None) -> dict[str, float]:
     if casting is None:
         return {}
-    if casting.gap > _PROVEN:
+    if casting.gap > PROVEN:
         warnings.warn(
             f"the assignment was stopped after {casting.rounds} rounds: its total weight is {casting.total:.6g}, at "
             f"most {casting.gap:.2%} below the best; allow more rounds to come nearer",

@@ -29,6 +29,7 @@ from anthology_hub import (
     unmatched,
 )
 from anthology_hub.cli import main
+from anthology_hub.diagnostics import in_words
 from anthology_hub.errors import OptionError
 from anthology_hub.labhub.server import running
 from anthology_hub.leaderboard import read_board
@@ -401,6 +402,13 @@ def test_show_of_a_run_folder_sums_it_up(run):
     text = call("show", run[0]).stdout
     assert f"run_id               {answers.provenance['run_id']}\n" in text
     assert "  questions            natenvir, nataid, nateduc\n" in text
+
+
+def test_show_of_a_run_folder_says_in_words_what_the_matching_tells_of_itself(run):
+    told = " ".join(in_words(load_run(run[0]).provenance["inputs"]["matching"]))
+    assert "have weight zero: the persona cannot have some level of its respondent." in told
+    assert from_json("show", run[0])["matching_notes"] == told
+    assert f"matching_notes       {told}\n" in call("show", run[0]).stdout
 
 
 def test_show_of_a_broken_run_is_one_line(run, tmp_path):
