@@ -89,22 +89,20 @@ class Encoder:
         # Not `tokenize`: it warns about long inputs, and measuring them is the point here.
         return len(self._tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector per text, float32, shape (n, dimension).
 
         Texts of like length go together, as many as fit a number of tokens, so that little is padded.
         """
         vectors = np.zeros((len(texts), self.card.dimension), dtype=np.float32)
         lengths = np.minimum(self._lengths(texts), self.card.max_tokens)
-        with _bar(len(texts), progress) as done:
-            for rows in batches(lengths, self._budget):
-                vectors[rows] = self._model.encode(
-                    [texts[row] for row in rows],
-                    batch_size=len(rows),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-                done.update(len(rows))
+        for rows in batches(lengths, self._budget):
+            vectors[rows] = self._model.encode(
+                [texts[row] for row in rows],
+                batch_size=len(rows),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
         return vectors
 
     def _lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
@@ -136,12 +134,6 @@ def batches(lengths: NDArray[np.int64], tokens: int) -> list[list[int]]:
         else:
             found.append([row])
     return found
-
-
-def _bar(total: int, shown: bool) -> Any:  # noqa: ANN401 - tqdm has no types
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc="Embedding", unit="text", disable=not shown)
 
 
 def _opened_again(name: str, device: str | None, card: EncoderCard) -> Encoder:

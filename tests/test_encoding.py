@@ -153,11 +153,10 @@ def test_every_row_is_in_one_batch_that_keeps_to_its_tokens_once_padded_unless_i
     assert [row for rows in found for row in rows] == sorted(range(len(lengths)), key=lambda row: -lengths[row])
 
 
-def test_texts_of_mixed_length_get_the_vectors_that_sentence_transformers_gives(encoder, capsys):
+def test_texts_of_mixed_length_get_the_vectors_that_sentence_transformers_gives(encoder):
     texts = [" ".join(["The river ran past our farm."] * n) for n in (40, 1, 12, 3, 25, 7, 40, 2)]
     lengths = encoder._lengths(texts)
     assert lengths.tolist()[1:4] == [9, 86, 23]
     assert len(batches(np.minimum(lengths, PASSAGE_TOKENS), CPU_TOKENS)) == 2
     theirs = encoder._model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-    assert (encoder.encode(texts, progress=True) * theirs).sum(axis=1).min() > 0.99999
-    assert "8/8" in capsys.readouterr().err
+    assert (encoder.encode(texts) * theirs).sum(axis=1).min() > 0.99999
