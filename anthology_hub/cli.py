@@ -36,6 +36,7 @@ from anthology_hub.diagnostics import in_words
 from anthology_hub.errors import AnthologyError
 from anthology_hub.humans import sources
 from anthology_hub.labhub.commands import hub_group, serve_command
+from anthology_hub.places import is_uri
 from anthology_hub.pools import kinds
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
 from anthology_hub.schema import Codebook, Persona, Survey, shipped
@@ -158,12 +159,12 @@ def list_command(kind: str | None, as_json: bool) -> None:
 @people_options
 @json_option
 def show_command(name: str, collection: str, revision: str | None, conditions: tuple[str, ...], as_json: bool) -> None:
-    """Show a survey, a codebook, a run folder, or a persona by its id (or the first digits of it).
+    """Show a survey, a codebook, a run folder or its URI, or a persona by its id (or the first digits of it).
 
     Example: anthology-hub show gss-national-spending
     """
-    if Path(name).is_dir():
-        shown = _run_summary(Path(name))
+    if is_uri(name) or Path(name).is_dir():
+        shown = _run_summary(name)
     elif name in shipped("surveys"):
         shown = Survey.load(name).to_dict()
     elif name in shipped("codebooks"):
@@ -197,7 +198,7 @@ def _catalogue() -> dict[str, dict[str, str]]:
     }
 
 
-def _run_summary(folder: Path) -> dict[str, Any]:
+def _run_summary(folder: str) -> dict[str, Any]:
     answers = load_run(folder)
     inputs = answers.provenance["inputs"]
     told = in_words(inputs["matching"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 
-from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
+from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options, last_folder
 from anthology_hub.cli_models import model_options, opened
 from anthology_hub.conditioning import APPENDS, STORIED
 from anthology_hub.console import (
@@ -135,7 +136,7 @@ def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # n
 @cluster_options
 @asking_options
 @click.option("--as-wave", default="", help="Name of this wave, where the same cast is asked again.")
-@click.option("--earlier", multiple=True, type=FOLDER, help="Run of an earlier wave that the cast remembers.")
+@click.option("--earlier", multiple=True, type=RUN_PLACE, help="Run of an earlier wave that the cast remembers.")
 @click.option("--dry-run", is_flag=True, help="Count answers and tokens; ask nothing.")
 @human_options
 @cast_options
@@ -151,7 +152,7 @@ def simulate_command(
     workers: int | None,
     gpus: float | None,
     as_wave: str,
-    earlier: tuple[Path, ...],
+    earlier: tuple[Path | str, ...],
     dry_run: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401
@@ -177,7 +178,7 @@ def simulate_command(
             seed=given["seed"],
             options=options,
             folder=folder,
-            progress=bars.start(Path(folder).name),
+            progress=bars.start(last_folder(folder)),
             earlier=waves,
             wave=as_wave,
             ray=cluster,
@@ -190,7 +191,7 @@ def simulate_command(
     click.echo(f"{answers.picks.size} answers in {folder}, run {summary['run_id']}")
     click.echo("  " + ", ".join(f"{status} {share:.1%}" for status, share in answers.coverage.items()))
     _stop_at(gaps_of(answers), folder)
-    click.echo(f"Next: anthology-hub evaluate {folder}")
+    click.echo(f"Next: anthology-hub evaluate {quote(str(folder))}")
 
 
 def _stop_at(gaps: int, folder: Path | str) -> None:
