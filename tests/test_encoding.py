@@ -42,6 +42,21 @@ def test_neighbouring_passages_could_not_have_been_one(text, room):
         assert count(text[start:end]) > room
 
 
+@given(st.lists(st.integers(1, 4), max_size=30), st.integers(4, 12))
+def test_a_passage_takes_as_many_sentences_as_fit_and_each_is_counted_about_three_times(sizes, room):
+    sentences = [" ".join(["word"] * size) + "." for size in sizes]
+    asked = []
+    spans = cut_passages(" ".join(sentences), lambda piece: asked.append(piece) or len(piece.split()), room)
+    expected = []
+    for size in sizes:
+        if expected and expected[-1] + size <= room:
+            expected[-1] += size
+        else:
+            expected.append(size)
+    assert [len(" ".join(sentences)[a:b].split()) for a, b in spans] == expected
+    assert sum(len(piece.split()) for piece in asked) <= 3 * sum(sizes) + 4 * len(expected)
+
+
 @given(TEXTS)
 def test_a_text_that_fits_is_one_passage(text):
     assert len(cut_passages(text, len, 120)) == (1 if text.strip() else 0)
