@@ -32,9 +32,11 @@ from anthology_hub.console import (
     print_tree,
     seed_option,
 )
+from anthology_hub.diagnostics import in_words
 from anthology_hub.errors import AnthologyError
 from anthology_hub.humans import sources
 from anthology_hub.labhub.commands import hub_group, serve_command
+from anthology_hub.places import is_uri
 from anthology_hub.pools import kinds
 from anthology_hub.quickstart import MODEL, WARNING, quickstart
 from anthology_hub.schema import Codebook, Persona, Survey, shipped
@@ -157,12 +159,12 @@ def list_command(kind: str | None, as_json: bool) -> None:
 @people_options
 @json_option
 def show_command(name: str, collection: str, revision: str | None, conditions: tuple[str, ...], as_json: bool) -> None:
-    """Show a survey, a codebook, a run folder, or a persona by its id (or the first digits of it).
+    """Show a survey, a codebook, a run folder or its URI, or a persona by its id (or the first digits of it).
 
     Example: anthology-hub show gss-national-spending
     """
-    if Path(name).is_dir():
-        shown = _run_summary(Path(name))
+    if is_uri(name) or Path(name).is_dir():
+        shown = _run_summary(name)
     elif name in shipped("surveys"):
         shown = Survey.load(name).to_dict()
     elif name in shipped("codebooks"):
@@ -196,9 +198,10 @@ def _catalogue() -> dict[str, dict[str, str]]:
     }
 
 
-def _run_summary(folder: Path) -> dict[str, Any]:
+def _run_summary(folder: str) -> dict[str, Any]:
     answers = load_run(folder)
     inputs = answers.provenance["inputs"]
+    told = in_words(inputs["matching"])
     return {
         "run_id": answers.provenance["run_id"],
         "started": answers.provenance["started"],
@@ -206,6 +209,7 @@ def _run_summary(folder: Path) -> dict[str, Any]:
             name: inputs[name]
             for name in ("humans", "collection", "cast", "matching", "survey", "model", "options", "seed")
         },
+        **({"matching_notes": " ".join(told)} if told else {}),
         "coverage": answers.coverage,
     }
 

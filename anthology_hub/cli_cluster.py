@@ -10,7 +10,7 @@ import click
 from anthology_hub.cluster import LOCAL, Cluster
 from anthology_hub.console import Command
 from anthology_hub.errors import OptionError
-from anthology_hub.places import is_uri
+from anthology_hub.places import is_uri, place_of
 
 
 class RunPlace(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
@@ -24,6 +24,16 @@ class RunPlace(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 
 
 RUN_PLACE = RunPlace()
+
+
+def last_folder(where: Path | str) -> str:
+    """Return the name of a place's last folder.
+
+    Example:
+        >>> last_folder("s3://bucket/runs/a?endpoint_override=localhost:9000"), last_folder(Path("runs/b"))
+        ('a', 'b')
+    """
+    return Path(str(place_of(where))).name
 
 
 def cluster_options(command: Command) -> Command:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from anthology_hub import weights
+from anthology_hub.cli_cluster import RUN_PLACE, last_folder
 from anthology_hub.comparison import Comparison, compare
 from anthology_hub.console import Command, figure, json_option, load_humans, load_people, print_json
 from anthology_hub.diagnostics import Diagnosis, diagnose
@@ -21,6 +22,7 @@ from anthology_hub.hub import write_file
 from anthology_hub.humans import sources
 from anthology_hub.leaderboard import publish, read_board
 from anthology_hub.measures import DISTANCE, MEASURES
+from anthology_hub.places import place_of
 from anthology_hub.quickstart import WARNING
 from anthology_hub.ranking import rank
 from anthology_hub.report import check_extras, write_report
@@ -93,7 +95,7 @@ def judging_options(command: Command) -> Command:
 
 
 @click.command("evaluate")
-@click.argument("folder", type=FILE)
+@click.argument("folder", type=RUN_PLACE)
 @judging_options
 @click.option(
     "--by",
@@ -122,11 +124,11 @@ def judging_options(command: Command) -> Command:
 @click.option("--all", "everything", is_flag=True, help="Print every figure, not the headline ones alone.")
 @json_option
 def evaluate_command(
-    folder: Path, humans: str | None, wave: int | None, reference: str, by: tuple[str, ...], previous: str | None,
+    folder: Path | str, humans: str | None, wave: int | None, reference: str, by: tuple[str, ...], previous: str | None,
     previous_wave: int | None, target: str | None, smallest_cell: int, report: Path | None, everything: bool,
     collection: str | None, revision: str | None, as_json: bool, **given: Any,  # noqa: ANN401 - click hands over what the options are
 ) -> None:  # fmt: skip
-    """Compare a finished run with the humans.
+    """Compare a finished run with the humans; FOLDER may be the URI of an object store.
 
     Example: anthology-hub evaluate runs/a --publish results --report reports/a
     """
@@ -167,7 +169,7 @@ def evaluate_command(
 
 
 @click.command("compare")
-@click.argument("folders", nargs=-1, required=True, type=FILE, metavar="RUN RUN ...")
+@click.argument("folders", nargs=-1, required=True, type=RUN_PLACE, metavar="RUN RUN ...")
 @judging_options
 @click.option(
     "--measure",
@@ -190,7 +192,7 @@ def evaluate_command(
 @click.option("--out", type=FILE, help="Write into this file instead of the terminal.")
 @json_option
 def compare_command(
-    folders: tuple[Path, ...], humans: str | None, wave: int | None, reference: str, measures: tuple[str, ...],
+    folders: tuple[Path | str, ...], humans: str | None, wave: int | None, reference: str, measures: tuple[str, ...],
     adjust: str, pool: bool, form: str, out: Path | None, as_json: bool, **given: Any,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Put several runs side by side: which is closer to the humans, how sure that is, and where they differ.
@@ -202,7 +204,7 @@ def compare_command(
     first, answers = next(iter(runs.items()))
     if reference == "cast" and len({run.respondent_ids for run in runs.values()}) > 1:
         raise OptionError("--reference cast needs runs that stand in for the same respondents: leave it out")
-    people = _reference(answers, load_humans(humans or humans_of(answers, Path(first)), wave), reference)
+    people = _reference(answers, load_humans(humans or humans_of(answers, first), wave), reference)
     options = EvaluateOptions(**given)
     side_by_side = _pooled if pool else _compared
     found = side_by_side(runs, people, options, wanted, adjust)
@@ -217,7 +219,7 @@ def compare_command(
 # -- whom ------------------------------------------------------------------------------------------------------------
 
 
-def humans_of(answers: Answers, folder: Path) -> str:
+def humans_of(answers: Answers, folder: Path | str) -> str:
     """Return the source of the people that a run stands in for.
 
     Raises:
@@ -248,7 +250,7 @@ def _whole(result: Result) -> Result:
 
 
 def _diagnosed(
-    folder: Path, answers: Answers, humans: Respondents, collection: str | None, revision: str | None
+    folder: Path | str, answers: Answers, humans: Respondents, collection: str | None, revision: str | None
 ) -> tuple[Diagnosis | None, str]:
     """Return how well the cast of a run fits, or why that cannot be told; nothing of runs without a matching."""
     inputs = answers.provenance["inputs"]
@@ -371,14 +373,14 @@ def _wanted(measures: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(MEASURES) if "all" in measures else measures
 
 
-def _runs(folders: Sequence[Path]) -> dict[str, Answers]:
+def _runs(folders: Sequence[Path | str]) -> dict[str, Answers]:
     """Load the runs by the names of their folders, and refuse what cannot be compared."""
     if len(folders) < 2:
         raise OptionError(f"a comparison needs two runs or more, got {folders[0]}: for one, use evaluate")
-    alone = len({folder.name for folder in folders}) == len(folders)
+    alone = len({last_folder(folder) for folder in folders}) == len(folders)
     runs: dict[str, Answers] = {}
     for folder in folders:
-        name, answers = folder.name if alone else str(folder), load_run(folder)
+        name, answers = last_folder(folder) if alone else str(place_of(folder)), load_run(folder)
         for other, known in runs.items():
             _check_pair(name, answers, other, known)
         runs[name] = answers

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anthology_hub.cli_cluster import RUN_PLACE
 from anthology_hub.cli_comparing import humans_of
 from anthology_hub.console import human_options, json_option, load_humans, load_survey, print_json, seed_option
 from anthology_hub.errors import OptionError
@@ -31,7 +32,8 @@ FILE = click.Path(path_type=Path)
 @click.option("--toward", type=click.Choice(ERRORS), default="uniform", show_default=True, help="What methods err to.")
 @click.option("--alike", type=float, default=Assumed.alike, show_default=True,
               help="About the correlation of the two methods' answers for one respondent.")  # fmt: skip
-@click.option("--runs", nargs=2, type=FILE, help="Two pilot runs to plan from, instead of --level, --toward, --alike.")
+@click.option("--runs", nargs=2, type=RUN_PLACE,
+              help="Two pilot runs to plan from, instead of --level, --toward, --alike.")  # fmt: skip
 @click.option("--unpaired", is_flag=True, help="The methods stand in for different respondents.")
 @click.option("--alpha", type=float, default=PowerOptions.alpha, show_default=True, help="Two-sided level of the test.")
 @click.option("--power", "targets", type=float, multiple=True, help="Power to reach; 0.8 and 0.9, if not given.")
@@ -53,7 +55,7 @@ def power_command(
 
 
 @click.command("rectify")
-@click.argument("run", type=FILE)
+@click.argument("run", type=RUN_PLACE)
 @click.option("--humans", help="A source, a folder or a file; the one of the run, if not given.")
 @click.option("--wave", type=int, help="Year, where a file has several.")
 @click.option("--question", required=True, metavar="KEY", help="What to estimate an answer to.")
@@ -68,7 +70,7 @@ def power_command(
 @seed_option
 @json_option
 def rectify_command(
-    run: Path, humans: str | None, wave: int | None, question: str, option: str | None, traits: tuple[str, ...],
+    run: Path | str, humans: str | None, wave: int | None, question: str, option: str | None, traits: tuple[str, ...],
     labelled: str | None, as_json: bool,
     **options: Any,  # noqa: ANN401 - the fields of RectifyOptions
 ) -> None:  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 
-from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options
+from anthology_hub.cli_cluster import RUN_PLACE, cluster_of, cluster_options, last_folder
 from anthology_hub.cli_models import model_options, opened
 from anthology_hub.conditioning import APPENDS, STORIED
 from anthology_hub.console import (
@@ -44,7 +45,7 @@ from anthology_hub.simulation import (
 )
 
 FOLDER = click.Path(path_type=Path)
-CASTING = ("method", "capacity", "top_k", "partial")
+CASTING = ("method", "capacity", "top_k", "partial", "rounds")
 """Options that `match` takes as they are."""
 ASKING = ("conditioning", "append", "mode", "history", "options_order", "labels", "grounding", "tries", "batch_size")
 """Options that `SimulateOptions` takes as they are."""
@@ -60,9 +61,13 @@ def cast_options(command: Command) -> Command:
         click.option("--capacity", type=int, help="With --method capacity: most respondents per persona."),
         click.option("--top-k", default=1, show_default=True, help="With --method greedy: one of the k best, drawn."),
         click.option("--partial", is_flag=True, help="One-to-one though personas are fewer: some stay without a role."),
+        click.option("--possible-only", is_flag=True, help="Cast no persona that cannot have one of the respondent's "
+                     "levels: some stay without a role."),
+        click.option("--rounds", default=50, show_default=True, help="Most rounds of the search for an assignment too "
+                     "large for scipy; stopped early, it says how far from the best it may be."),
         click.option("--trait", "traits", multiple=True, help="Match on this trait; all shared ones, if not given."),
         click.option("--crosswalk", help="From persona levels to the respondents'; the one they name, if not given."),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -131,7 +136,7 @@ def match_command(plots: Path | None, as_json: bool, **given: Any) -> None:  # n
 @cluster_options
 @asking_options
 @click.option("--as-wave", default="", help="Name of this wave, where the same cast is asked again.")
-@click.option("--earlier", multiple=True, type=FOLDER, help="Run of an earlier wave that the cast remembers.")
+@click.option("--earlier", multiple=True, type=RUN_PLACE, help="Run of an earlier wave that the cast remembers.")
 @click.option("--dry-run", is_flag=True, help="Count answers and tokens; ask nothing.")
 @human_options
 @cast_options
@@ -147,7 +152,7 @@ def simulate_command(
     workers: int | None,
     gpus: float | None,
     as_wave: str,
-    earlier: tuple[Path, ...],
+    earlier: tuple[Path | str, ...],
     dry_run: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401
@@ -173,7 +178,7 @@ def simulate_command(
             seed=given["seed"],
             options=options,
             folder=folder,
-            progress=bars.start(Path(folder).name),
+            progress=bars.start(last_folder(folder)),
             earlier=waves,
             wave=as_wave,
             ray=cluster,
@@ -186,7 +191,7 @@ def simulate_command(
     click.echo(f"{answers.picks.size} answers in {folder}, run {summary['run_id']}")
     click.echo("  " + ", ".join(f"{status} {share:.1%}" for status, share in answers.coverage.items()))
     _stop_at(gaps_of(answers), folder)
-    click.echo(f"Next: anthology-hub evaluate {folder}")
+    click.echo(f"Next: anthology-hub evaluate {quote(str(folder))}")
 
 
 def _stop_at(gaps: int, folder: Path | str) -> None:
@@ -222,6 +227,6 @@ def _matched(given: dict[str, Any]) -> tuple[Matching, Diagnosis]:
     respondents = respondents if size is None else respondents.sample(size, seed=given["seed"])
     people = load_people(given["collection"], given["revision"], given["conditions"])
     walk = Crosswalk.load(given["crosswalk"]) if given["crosswalk"] else None
-    how = {name: given[name] for name in CASTING}
+    how = {name: given[name] for name in CASTING} | {"impossible": not given["possible_only"]}
     cast = match(people, respondents, traits=given["traits"] or None, crosswalk=walk, seed=given["seed"], **how)
     return cast, diagnose(people, respondents, cast, crosswalk=walk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from anthology_hub.crosswalks import Crosswalk, weighted_shares
 from anthology_hub.errors import EmptyError, OptionError, UnknownNameError
-from anthology_hub.matching import People, figures, level_probs, trait_tables
+from anthology_hub.matching import PROVEN, People, figures, level_probs, trait_tables
 from anthology_hub.schema import MISSING, SCHEMA_VERSION, Matching, Respondents
 from anthology_hub.weighting import kl_divergence
 
@@ -174,6 +174,7 @@ class Diagnosis:
             f"mean weight {found['mean_weight']:.4g}, {found['zero_weight_share']:.1%} of the pairs with an impossible "
             f"trait",
             f"{found['distinct_personas']:.0f} personas, {found['effective_personas']:.1f} effective: {uses}",
+            *_proof(found),
         ]
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -236,6 +237,47 @@ def diagnose(people: People, humans: Respondents, cast: Matching, *, crosswalk: 
         margins=tuple(_margin(name, table[chosen], humans, weights) for name, table in tables.items()),
         reuse=dict(sorted(uses.items())),
         unmatched=tuple(name for at, name in enumerate(humans.ids) if at not in played),
+    )
+
+
+def in_words(found: Mapping[str, float]) -> list[str]:
+    """Say what the figures of a matching tell of itself: pairs that cannot be, people left out, how near the best.
+
+    Args:
+        found: As `Matching.diagnostics`; what is not in it is not told.
+
+    Example:
+        >>> in_words({"zero_weight_pairs": 0.0, "weight_bound": 9.5, "optimality_gap": 0.0})
+        ['The assignment is proven best: no other weighs more in total.']
+        >>> in_words({"unmatched_respondents": 3.0})
+        ['3 respondents have no role: no persona was left that could stand in for them.']
+    """
+    return [*_impossible(found), *_without_role(found), *_proof(found)]
+
+
+def _impossible(found: Mapping[str, float]) -> Iterator[str]:
+    if pairs := round(found.get("zero_weight_pairs", 0)):
+        share = f"{found['zero_weight_share']:.1%}"
+        yield (
+            f"{pairs} of the pairs ({share}) have weight zero: the persona cannot have some level of its respondent. "
+            "--possible-only (impossible=False) leaves such pairs out."
+        )
+
+
+def _without_role(found: Mapping[str, float]) -> Iterator[str]:
+    if people := round(found.get("unmatched_respondents", 0)):
+        whom, them = ("respondent has", "that person") if people == 1 else ("respondents have", "them")
+        yield f"{people} {whom} no role: no persona was left that could stand in for {them}."
+
+
+def _proof(found: Mapping[str, float]) -> Iterator[str]:
+    if (gap := found.get("optimality_gap")) is None:
+        return
+    yield (
+        "The assignment is proven best: no other weighs more in total."
+        if gap <= PROVEN
+        else f"The assignment is not proven best: at most {found['weight_bound']:.6g} in total weight can be had, and "
+        f"it falls short of that by {100 * gap:.3g}%."
     )
 
 

@@ -26,6 +26,8 @@ CPU_TOKENS = 1_024
 """Tokens encoded together on a processor: more leave its caches, fewer starve its matrix units."""
 DEVICE_TOKENS = 65_536
 """Tokens encoded together on an accelerator."""
+_Span = tuple[int, int, int]
+"""Start, end and tokens of a piece of text that is not cut any more."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 
 
@@ -89,22 +91,20 @@ class Encoder:
         # Not `tokenize`: it warns about long inputs, and measuring them is the point here.
         return len(self._tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector per text, float32, shape (n, dimension).
 
         Texts of like length go together, as many as fit a number of tokens, so that little is padded.
         """
         vectors = np.zeros((len(texts), self.card.dimension), dtype=np.float32)
         lengths = np.minimum(self._lengths(texts), self.card.max_tokens)
-        with _bar(len(texts), progress) as done:
-            for rows in batches(lengths, self._budget):
-                vectors[rows] = self._model.encode(
-                    [texts[row] for row in rows],
-                    batch_size=len(rows),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-                done.update(len(rows))
+        for rows in batches(lengths, self._budget):
+            vectors[rows] = self._model.encode(
+                [texts[row] for row in rows],
+                batch_size=len(rows),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
         return vectors
 
     def _lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
@@ -138,12 +138,6 @@ def batches(lengths: NDArray[np.int64], tokens: int) -> list[list[int]]:
     return found
 
 
-def _bar(total: int, shown: bool) -> Any:  # noqa: ANN401 - tqdm has no types
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc="Embedding", unit="text", disable=not shown)
-
-
 def _opened_again(name: str, device: str | None, card: EncoderCard) -> Encoder:
     encoder = Encoder(name, device=device)
     if encoder.card != card:
@@ -166,31 +160,43 @@ def cut_passages(text: str, count: Callable[[str], int], room: int) -> list[tupl
         >>> cut_passages("One two. Three four. Five.", lambda piece: len(piece.split()), 4)
         [(0, 20), (21, 26)]
     """
-    pieces: list[tuple[int, int]] = []
-    for start, end in _fitting(text, count, room):
-        if pieces and count(text[pieces[-1][0] : end]) <= room:
-            pieces[-1] = (pieces[-1][0], end)
-        else:
-            pieces.append((start, end))
+    spans = _fitting(text, count, room)
+    pieces, at = [], 0
+    while at < len(spans):
+        after = _reach(text, count, room, spans, at)
+        pieces.append((spans[at][0], spans[after - 1][1]))
+        at = after
     return pieces
 
 
-def _fitting(text: str, count: Callable[[str], int], room: int) -> list[tuple[int, int]]:
+def _reach(text: str, count: Callable[[str], int], room: int, spans: Sequence[_Span], at: int) -> int:
+    """The end of the spans from `at` on that fit together. Their tokens one by one say about where that is."""
+    start, total, after = spans[at][0], spans[at][2], at + 1
+    while after < len(spans) and total + spans[after][2] <= room:
+        total, after = total + spans[after][2], after + 1
+    while after > at + 1 and count(text[start : spans[after - 1][1]]) > room:
+        after -= 1
+    while after < len(spans) and count(text[start : spans[after][1]]) <= room:
+        after += 1
+    return after
+
+
+def _fitting(text: str, count: Callable[[str], int], room: int) -> list[_Span]:
     """Sentences, those too long for the room replaced by their words, and words too long by parts of them."""
     spans = []
     for start, end in _spans(_SENTENCE_END, text, 0, len(text)):
-        if count(text[start:end]) <= room:
-            spans.append((start, end))
+        if (tokens := count(text[start:end])) <= room:
+            spans.append((start, end, tokens))
         else:
             words = _spans(re.compile(r"\s+"), text, start, end)
             spans += [part for a, b in words for part in _halves(text, count, room, a, b)]
     return spans
 
 
-def _halves(text: str, count: Callable[[str], int], room: int, start: int, end: int) -> list[tuple[int, int]]:
+def _halves(text: str, count: Callable[[str], int], room: int, start: int, end: int) -> list[_Span]:
     """Halve a word until its parts fit: a link, or a script that writes no spaces."""
-    if count(text[start:end]) <= room or end - start == 1:
-        return [(start, end)]
+    if (tokens := count(text[start:end])) <= room or end - start == 1:
+        return [(start, end, tokens)]
     middle = (start + end) // 2
     return _halves(text, count, room, start, middle) + _halves(text, count, room, middle, end)
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 METHODS = ("greedy", "optimal", "capacity", "random")
 FLOOR = 1e-4
 """Least probability of a level: keeps an impossible trait from hiding how well the others fit."""
-_PROVEN = 1e-9
-"""Greatest gap that rounding alone leaves."""
+PROVEN = 1e-9
+"""Greatest optimality gap that rounding alone leaves."""
 _DEEPEST = 600.0
 """How far below 1 a weight may lie, in nats, before it comes near the least number there is."""
 
@@ -373,43 +373,6 @@ def figures(
     }
 
 
-def log_weight_matrix(
-    tables: Mapping[str, NDArray[np.float64]],
-    codes: Mapping[str, NDArray[np.int16]],
-    *,
-    floor: float | Mapping[str, float] = FLOOR,
-    importance: Mapping[str, float] | None = None,
-) -> tuple[NDArray[np.float64], int]:
-    """Compute log weights of all pairs.
-
-    Args:
-        tables: Trait -> probabilities, shape (personas, levels); a row of NaN means no annotation.
-        codes: Trait -> level of each respondent, shape (respondents,); MISSING means unknown.
-        floor: Least probability, above 0 and below 1; or trait -> floor, FLOOR for those not named.
-        importance: Trait -> exponent, 0 or more; 1 for those not named.
-
-    Returns:
-        Log weights, shape (respondents, personas), and the number of missing annotations that were taken as uniform.
-
-    Raises:
-        OptionError: If a floor or an exponent is out of range.
-
-    Example:
-        >>> table = {"region": np.array([[1.0, 0.0], [0.25, 0.75]])}
-        >>> weights, _ = log_weight_matrix(table, {"region": np.array([1, 0])}, floor=1e-4)
-        >>> np.exp(weights).round(4).tolist()
-        [[0.0001, 0.75], [1.0, 0.25]]
-    """
-    _check_ranges(floor if isinstance(floor, Mapping) else {"every trait": floor}, importance or {})
-    terms = _Terms(
-        tables=tables,
-        codes=codes,
-        floor=_floors(tables, floor),
-        importance={name: (importance or {}).get(name, 1.0) for name in tables},
-    )
-    return terms.log_matrix(), int(terms.counts()["unannotated_levels"])
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Terms:
     """What weighs how much."""
@@ -500,7 +463,7 @@ def _choose(
 def _proof(casting: Casting | None) -> dict[str, float]:
     if casting is None:
         return {}
-    if casting.gap > _PROVEN:
+    if casting.gap > PROVEN:
         warnings.warn(
             f"the assignment was stopped after {casting.rounds} rounds: its total weight is {casting.total:.6g}, at "
             f"most {casting.gap:.2%} below the best; allow more rounds to come nearer",

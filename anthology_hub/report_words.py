@@ -15,9 +15,10 @@ from typing import Any
 
 from anthology_hub import __version__, weights
 from anthology_hub.conditioning import STORIED
-from anthology_hub.diagnostics import Diagnosis, TraitMargin
+from anthology_hub.diagnostics import Diagnosis, TraitMargin, in_words
 from anthology_hub.evaluation import EvaluateOptions
 from anthology_hub.humans import sources
+from anthology_hub.matching import PROVEN
 from anthology_hub.measures import MEASURES
 from anthology_hub.report_tables import (
     BASELINES,
@@ -88,11 +89,15 @@ DIAGNOSTIC_WORDS = {
         "probability that a persona has all traits of its respondent; 1 is perfect",
     ),
     "zero_weight_share": ("Share of pairs with weight zero", "the persona contradicts its respondent in a trait"),
+    "zero_weight_pairs": ("Pairs with weight zero", "how many these are"),
     "distinct_personas": ("Distinct personas", "how many different ones were cast"),
     "maximum_reuse": ("Maximum reuse", "roles played by the busiest persona"),
     "effective_personas": ("Effective number of personas", "Kish: as many as if all were used equally often"),
     "unannotated_levels": ("Missing annotations", "traits of personas that are not known; taken as uniform"),
     "unknown_respondent_levels": ("Unknown respondent traits", "taken as uniform"),
+    "unmatched_respondents": ("Respondents without a role", "no persona was left that could stand in for them"),
+    "weight_bound": ("Bound of the total weight", "no assignment of these personas weighs more in total"),
+    "optimality_gap": ("Optimality gap", "share of that bound that may be missing; 0 is proven best"),
 }
 COMPANY_WORDS = {
     "floor": ("Human floor, split-half", "mean over random halves of the humans, one half against the other"),
@@ -350,7 +355,9 @@ def _diagnostic(name: str, value: float) -> str:
         return f"{value:.1e}".replace("e-0", "e-").replace("-", "−")
     if name == "zero_weight_share":
         return percent(value)
-    return number(value, 3 if name == "mean_weight" else 1 if name == "effective_personas" else 0)
+    if name == "optimality_gap":
+        return f"{100 * value if value > PROVEN else 0:.3g}%"
+    return number(value, 3 if name in ("mean_weight", "weight_bound") else 1 if name == "effective_personas" else 0)
 
 
 # -- what was left out -------------------------------------------------------------------------------------------------
@@ -455,7 +462,7 @@ def _why_no_equal(result: Result) -> str:
 
 def notes(result: Result, humans: Respondents | None, diagnosis: Diagnosis | None) -> list[str]:
     """Return what a reader must know beside the figures, with a warning where few people are behind some."""
-    told = list(result.notes)
+    told = [*result.notes, *in_words(inputs_of(result).get("matching", {}))]
     if humans is not None:
         told += [f"{humans.name}: {note}" for note in humans.notes]
     if few := [str(item["question"]) for item in result.items if (item["n_human"] or SMALL_CELL) < SMALL_CELL]:
@@ -568,7 +575,8 @@ def _simulation(result: Result, caveats: list[str]) -> Iterator[str]:
     inputs = inputs_of(result)
     cast = inputs.get("cast", {})
     yield from _humans(inputs.get("humans", ""), caveats)
-    yield from ("--sample", str(cast.get("n", result.n)))
+    roleless = round(inputs.get("matching", {}).get("unmatched_respondents", 0))
+    yield from ("--sample", str(cast.get("n", result.n) + roleless))
     yield from _asked(result, caveats)
     yield from ("--model", _model(result, caveats))
     yield from _casting(result, caveats)
@@ -625,6 +633,8 @@ def _casting(result: Result, caveats: list[str]) -> Iterator[str]:
         caveats.append("A cast that answers for itself is made in Python: as_themselves(people).")
     if cast.get("method") == "capacity":
         caveats.append("The run does not record the --capacity of the matching.")
+    if inputs.get("matching", {}).get("unmatched_respondents"):
+        caveats.append("The run does not record whether --partial or --possible-only left people without a role.")
     manifest, identity = read_json(DATA / "starter" / "manifest.json"), str(inputs.get("collection", ""))
     if origin:
         repository, _, commit = origin.removeprefix("hf://").partition("@")

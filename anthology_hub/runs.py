@@ -55,7 +55,9 @@ class RunFolder:
         """
         self.place = place_of(folder)
         if RUN_FILE not in self.place.names():
-            raise RunError(f"{self} is no run folder: it has no {RUN_FILE}; give the folder of a run")
+            # A store tells neither a folder nor a bucket that is not there from an empty one.
+            where = "" if isinstance(self.place, Folder) else ", in a bucket that is there"
+            raise RunError(f"{self} is no run folder: it has no {RUN_FILE}; give the folder of a run{where}")
         self.provenance = self.json(RUN_FILE, mend="its rows cannot be told from another run's, run into a new folder")
         if not {"inputs", "run_id", "started"} <= set(self.provenance):
             raise RunError(f"{self}/{RUN_FILE} was not written by this package: give a new folder")

@@ -374,7 +374,7 @@ def load_run(folder: str | Path) -> Answers:
     survey, seats = _read_survey(store), store.rows(CAST_FILE)
     cells = read_cells(store, survey, len(seats))
     if missing := len(seats) * len(survey.questions) - len(cells):
-        raise RunError(f"{folder} is not finished, {missing} answers are missing: run the same simulation on it again")
+        raise RunError(f"{store} is not finished, {missing} answers are missing: run the same simulation on it again")
     return assemble(seats, survey, cells, store.provenance)
 
 

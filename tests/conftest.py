@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from hypothesis import settings
 
 from anthology_hub import Anthology, Encoder, Respondents, Survey
+from anthology_hub.places import place_of
 
 if TYPE_CHECKING:
     from anthology_hub.labhub.server import Running
@@ -86,3 +87,18 @@ def lab(labhub: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     monkeypatch.setenv("HF_TOKEN", labhub.store.accounts.add_token("lab"))
     yield labhub
     assert not labhub.faults.waiting
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """A server that speaks S3, with an empty bucket; gives the URI of a folder in it."""
+    moto = pytest.importorskip("moto.server")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    query = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    place_of(f"s3://bucket/first{query}")._opened[0].create_dir("bucket")
+    yield lambda folder: f"s3://bucket/{folder}{query}"
+    server.stop()

@@ -121,7 +121,9 @@ def test_a_large_casting_has_the_weight_of_a_small_one_and_tells_its_bound(monke
     assert weights_of(cast_).sum() == pytest.approx(weights_of(small).sum(), rel=1e-9)
     assert cast_.diagnostics["weight_bound"] == pytest.approx(weights_of(cast_).sum(), rel=1e-9)
     assert 0 <= cast_.diagnostics["optimality_gap"] < 1e-9 and "optimality_gap" not in small.diagnostics
-    assert diagnose(people, humans, cast_).figures["weight_bound"] == cast_.diagnostics["weight_bound"]
+    found = diagnose(people, humans, cast_)
+    assert found.figures["weight_bound"] == cast_.diagnostics["weight_bound"]
+    assert "\nThe assignment is proven best: no other weighs more in total.\n" in str(found)
 
 
 @pytest.mark.usefixtures("large")

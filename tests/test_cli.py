@@ -29,6 +29,7 @@ from anthology_hub import (
     unmatched,
 )
 from anthology_hub.cli import main
+from anthology_hub.diagnostics import in_words
 from anthology_hub.errors import OptionError
 from anthology_hub.labhub.server import running
 from anthology_hub.leaderboard import read_board
@@ -103,6 +104,7 @@ def test_version_is_the_packages():
         (["match", "--method", "magic"], "'magic' is not one of 'greedy', 'optimal', 'capacity', 'random'"),
         (["simulate", "x", "--conditioning", "silicon"], "'silicon' is not one of 'nothing', 'bio', 'anthology'"),
         (["simulate", "x", "--mode", "guess"], "'guess' is not one of 'letters', 'text'"),
+        (["match", "--rounds", "few"], "'few' is not a valid integer"),
         (["evaluate", "x", "--weighting", "none"], "'none' is not one of 'weighted', 'paper'"),
         (["list", "cats"], "'cats' is not one of"),
         (["show", "x", "--colour"], "No such option"),
@@ -131,6 +133,11 @@ def test_wrong_usage_exits_with_2_and_says_what_is_allowed(arguments, message):
         (["match", "--sample", 9999], "cannot sample 9999 respondents of 2348"),
         (["match", "--sample", 500], "is one-to-one and needs at least as many personas as respondents"),
         (["match", "--sample", 5, "--trait", "shoesize"], "'shoesize'"),
+        (["match", "--sample", 5, "--rounds", 0], "rounds must be 1 or more, got 0"),
+        (
+            ["match", "--sample", 1, "--where", "party=Republican", "--trait", "party", "--possible-only"],
+            "can have the levels of one of 1 respondents: match on fewer traits",
+        ),
         (["simulate", "never", "--survey", "gss-national-spendin"], "did you mean 'gss-national-spending'?"),
         (["simulate", "never", "--sample", 2, "--question", "natenvy"], "'natenvy': did you mean 'natenvir'?"),
         (["simulate", "never", "--sample", 2, "--model", "scripted:last"], "unknown scripted model 'last'"),
@@ -207,6 +214,15 @@ def test_match_gives_what_the_library_gives(starter, gss, method):
 def test_match_looks_only_at_personas_that_fit_the_conditions(starter):
     shown = from_json("match", "--sample", 9, "--method", "greedy", "--where", "gender=Female")
     assert {starter.get(pair["persona"]).traits["gender"] for pair in shown["pairs"]} == {"Female"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--rounds", 7)])
+def test_match_of_possible_pairs_alone_is_the_librarys_and_says_how_many_have_no_role(starter, gss, flags):
+    cast = match(starter, gss.sample(40, seed=0), impossible=False)
+    shown, every = from_json("match", "--sample", 40, "--possible-only", *flags), from_json("match", "--sample", 40)
+    assert [pair["respondent"] for pair in shown["pairs"]] == [role.respondent_id for role in cast.roles]
+    assert shown["diagnosis"]["unmatched"] == shown["diagnostics"]["unmatched_respondents"] == 40 - len(cast) > 0
+    assert shown["diagnostics"]["zero_weight_pairs"] == 0 < every["diagnostics"]["zero_weight_pairs"]
 
 
 # -- simulate, evaluate, leaderboard
@@ -386,6 +402,13 @@ def test_show_of_a_run_folder_sums_it_up(run):
     text = call("show", run[0]).stdout
     assert f"run_id               {answers.provenance['run_id']}\n" in text
     assert "  questions            natenvir, nataid, nateduc\n" in text
+
+
+def test_show_of_a_run_folder_says_in_words_what_the_matching_tells_of_itself(run):
+    told = " ".join(in_words(load_run(run[0]).provenance["inputs"]["matching"]))
+    assert "have weight zero: the persona cannot have some level of its respondent." in told
+    assert from_json("show", run[0])["matching_notes"] == told
+    assert f"matching_notes       {told}\n" in call("show", run[0]).stdout
 
 
 def test_show_of_a_broken_run_is_one_line(run, tmp_path):

@@ -1,11 +1,14 @@
 """The options that spread work over a cluster, and the command that embeds."""
 
 import json
+import shlex
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from anthology_hub import Anthology, Codebook
+from anthology_hub.cli import main
 from anthology_hub.cli_annotating import annotate_command
 from anthology_hub.cli_embedding import embed_command
 from anthology_hub.cli_making import generate_command
@@ -70,3 +73,54 @@ def test_a_cluster_has_its_ranges(wrong):
         OptionError, match="workers of at least 1, cpus above 0 and gpus of at least 0, whole above 1; got"
     ):
         Cluster(**wrong)
+
+
+# -- runs in an object store
+
+
+KEYS = ("natenvir", "natheal", "natroad")
+ASKED = ("--sample", 40, "--conditioning", "bio", "--model", "scripted:uniform", *(f"--question={key}" for key in KEYS))
+
+
+def without_time(told):
+    """What is printed of a run but for when it began."""
+    kept = {name: value for name, value in told.items() if name not in ("started", "created", "provenance")}
+    return kept | {"inputs": told["provenance"]["inputs"]} if "provenance" in told else kept
+
+
+def test_a_run_in_an_object_store_is_shown_evaluated_and_compared_as_one_on_this_machine(bucket, tmp_path):
+    other, uris = tmp_path / "b", {"a": bucket("runs/a"), "b": bucket("runs/b")}
+    for name, folder in {"a": tmp_path / "a", "b": other}.items():
+        seed = ("--seed", 1 if name == "a" else 2)
+        run(main, "simulate", folder, *ASKED, *seed)
+        done = run(main, "simulate", uris[name], *ASKED, *seed)
+        assert done.exit_code == 0, done.output
+        assert shlex.split(done.stdout.splitlines()[-1])[1:] == ["anthology-hub", "evaluate", uris[name]]
+    for command, flags in (("show", ()), ("evaluate", ("--bootstraps", 20))):
+        told = [json.loads(run(main, command, at, *flags, "--json").stdout) for at in (tmp_path / "a", uris["a"])]
+        here, there = map(without_time, told)
+        assert there == here
+    here, there = (
+        run(main, "compare", *at, "--bootstraps", 20).stdout for at in ((tmp_path / "a", other), tuple(uris.values()))
+    )
+    assert there == here and "a - b" in here
+    page = run(main, "evaluate", uris["a"], "--bootstraps", 20, "--report", tmp_path / "page")
+    assert page.exit_code == 0 and (tmp_path / "page" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "show"])
+def test_a_run_that_a_store_does_not_have_is_one_line_that_says_what_to_do(bucket, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for uri, message in (
+        (bucket("runs/none"), "s3://bucket/runs/none is no run folder: it has no run.json; give the folder of a run"),
+        (
+            bucket("x").replace("bucket/x", "gone/x"),
+            "s3://gone/x is no run folder: it has no run.json; give the folder of a run, in a bucket that is there",
+        ),
+        ("fsspec+s3://bucket/runs/a", "is no place that can be opened (Install s3fs to access S3): give a folder, or"),
+        ("fsspec+nowhere://runs/a", "fsspec+nowhere://runs/a is no place that can be opened"),
+        ("s3://key:secret@bucket/runs/a", "s3://...@bucket/runs/a holds a key: leave it out"),
+    ):
+        done = run(main, command, uri)
+        assert done.exit_code == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert message in done.stderr and "secret" not in done.stderr

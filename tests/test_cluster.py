@@ -14,7 +14,6 @@ from anthology_hub.cluster import TRIES, Cluster, spread
 from anthology_hub.embedding import embedded
 from anthology_hub.errors import RunError, UnknownNameError
 from anthology_hub.models.scripted import ScriptedModel
-from anthology_hub.places import place_of
 from anthology_hub.prompts import derive_seed
 from anthology_hub.runs import RunFolder
 from tests.made_runs import MINI, people
@@ -206,16 +205,3 @@ def test_a_job_that_kills_every_worker_comes_to_an_end(cluster):
 
     with pytest.raises(RunError, match=f"job 0 ended its worker {TRIES} times.*smaller batch size"):
         list(spread([1], work, cluster=cluster))
-
-
-@pytest.fixture
-def bucket():
-    """A server that speaks S3, with an empty bucket; gives the URI of a folder in it."""
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    query = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    place_of(f"s3://bucket/first{query}")._opened[0].create_dir("bucket")
-    yield lambda folder: f"s3://bucket/{folder}{query}"
-    server.stop()

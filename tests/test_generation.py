@@ -406,9 +406,9 @@ def test_records_with_and_without_their_generation_cannot_be_mixed():
 class Counting(Encoder):
     """Counts the texts that it encodes."""
 
-    def encode(self, texts, *, progress=False):
+    def encode(self, texts):
         self.encoded = getattr(self, "encoded", 0) + len(texts)
-        return super().encode(texts, progress=progress)
+        return super().encode(texts)
 
 
 def test_generated_backstories_are_appended_as_a_minor_release(starter, tmp_path):

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from anthology_hub import Anthology, Codebook, Respondents, as_themselves, match, unmatched
 from anthology_hub.crosswalks import Crosswalk
 from anthology_hub.errors import DataError, EmptyError, OptionError, UnknownNameError
-from anthology_hub.matching import FLOOR, METHODS, affinities, figures, level_probs, log_weight_matrix
+from anthology_hub.matching import FLOOR, METHODS, affinities, figures, level_probs
 from anthology_hub.schema import MISSING
 
 CODEBOOK = Codebook.load("starter")
@@ -254,15 +254,10 @@ def test_random_takes_every_persona_equally_often():
 
 
 @given(SEEDS, st.floats(1e-6, 0.3))
-def test_weights_are_floored_products_for_every_pair(seed, floor):
-    rng = np.random.default_rng(seed)
-    tables = {"a": rng.dirichlet([0.2] * 3, 5), "b": rng.dirichlet([0.2] * 2, 5)}
-    codes = {"a": rng.integers(0, 3, 7).astype(np.int16), "b": rng.integers(0, 2, 7).astype(np.int16)}
-    weights, unannotated = log_weight_matrix(tables, codes, floor=floor)
-    for i, j in itertools.product(range(7), range(5)):
-        expected = np.prod([max(tables[t][j, codes[t][i]], floor) for t in tables])
-        assert np.exp(weights[i, j]) == pytest.approx(expected)
-    assert unannotated == 0 and weights.shape == (7, 5)
+def test_an_affinity_of_zero_leaves_the_floored_products_as_they_are(seed, floor):
+    records, humans = random_world(seed, 5, 7)
+    cast = match(people_of(records), humans, method="greedy", floor=floor, affinity=np.zeros((7, 5)))
+    assert weights_of(cast) == pytest.approx(weights_by_hand(records, humans, floor).max(axis=1), rel=1e-5)
 
 
 # -- what is not known

@@ -36,7 +36,7 @@ from anthology_hub.errors import DataError, MissingExtraError
 from anthology_hub.measures import MEASURES
 from anthology_hub.report import weight_bins
 from anthology_hub.report_tables import FAMILIES, SHORT
-from anthology_hub.report_words import citations, figure_tables, left_out, rerun
+from anthology_hub.report_words import citations, figure_tables, inputs_of, left_out, rerun
 from anthology_hub.schema import Metric, Question, Scale, Subgroup
 from tests.made_runs import cast_of
 
@@ -505,6 +505,32 @@ def test_reasons_stand_once_with_all_figures_that_they_concern(baseline):
     assert alike.split(", ") == ["Fro", "Fro (Spearman)", "CBS", "Alpha", "Omega"]
 
 
+# -- the matching
+
+
+def test_what_an_assignment_says_of_itself_is_told_in_the_table_and_in_a_note(full, tmp_path):
+    said = {
+        **inputs_of(full[2])["matching"],
+        "zero_weight_pairs": 5.0,
+        "zero_weight_share": 0.25,
+        "unmatched_respondents": 1.0,
+        "weight_bound": 12.5,
+        "optimality_gap": 0.0123,
+    }
+    words = Page(write_report(changed(full[2], matching=said), tmp_path)).words
+    assert "Pairs with weight zero 5 how many these are" in words and "Respondents without a role 1 no" in words
+    assert "Bound of the total weight 12.500 no" in words and "Optimality gap 1.23% share of that bound" in words
+    for note in (
+        "5 of the pairs (25.0%) have weight zero: the persona cannot have some level of its respondent.",
+        "1 respondent has no role: no persona was left that could stand in for that person.",
+        "not proven best: at most 12.5 in total weight can be had, and it falls short of that by 1.23%.",
+    ):
+        assert note in words
+    proven = changed(full[2], matching={**said, "optimality_gap": 6e-12})
+    words = Page(write_report(proven, tmp_path)).words
+    assert "Optimality gap 0%" in words and "The assignment is proven best: no other weighs more in total." in words
+
+
 # -- how to cite, how to rerun
 
 
@@ -563,6 +589,11 @@ def changed(result, evaluation=None, **inputs):
         ({"cast": {"method": "capacity", "n": 9}}, "--sample 9", "does not record the --capacity"),
         ({"collection": "mine@1.0.0#ab"}, "--method greedy", "The personas were mine@1.0.0#ab: name their folder"),
         ({"survey": {"questions": ["natenvir"], "digest": "0"}}, "--question natenvir", "is not the survey of this"),
+        (
+            {"matching": {"unmatched_respondents": 3.0}},
+            "--sample 23",
+            "whether --partial or --possible-only left people",
+        ),
         ({"options": {"least_mass": 0.5, "sampling": {"top_p": 0.9}}}, "simulate", "top_p 0.9, least_mass 0.5"),
     ],
 )
