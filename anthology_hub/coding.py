@@ -38,6 +38,8 @@ _WORDS = (
 _NO_ANSWER = re.compile(
     rf"(?:\(?vol\.?\)?\s*)?(?:\(?(?:{_WORDS})(?: on web)?(?: \(?vol\.?\)?)?\)?(?:\s*(?:/|,|;|or|and)\s*|\s*$))+"
 )
+_VOLUNTEERED = re.compile(r"\(?\bvol\b\.?\)?")
+_BETWEEN = re.compile(r"\s*(?:/|,|;|\bor\b|\band\b)\s*")
 _UNSURE = frozenset(("not sure", "im not sure", "i am not sure", "unsure", "no opinion"))
 
 
@@ -57,12 +59,22 @@ def plain(label: object) -> str:
 def is_no_answer(label: str) -> bool:
     """Whether a value label stands for no answer: refused, don't know, not asked and their like, and nothing beside.
 
+    "Not sure" is an answer where it was offered, and none where people brought it up (VOL.) or it counts refusals too.
+
     Example:
         >>> is_no_answer("DK/Refused (VOL.)"), is_no_answer("Refused to take part")
         (True, False)
+        >>> is_no_answer("Not sure"), is_no_answer("Not sure (VOL.)"), is_no_answer("Not sure/Refused")
+        (False, True, True)
     """
     text = " ".join(str(label).translate(_STRAIGHT).casefold().split())
-    return bool(_NO_ANSWER.fullmatch(text.strip("[]() ."))) or bool(_NO_ANSWER.fullmatch(text))
+    if _NO_ANSWER.fullmatch(text.strip("[]() .")) or _NO_ANSWER.fullmatch(text):
+        return True
+    offered, brought_up = _VOLUNTEERED.subn("", text)
+    parts = [part.strip("[]() .") for part in _BETWEEN.split(offered)]
+    unsure = [plain(part) in _UNSURE for part in parts]
+    others = [part for part, is_one in zip(parts, unsure, strict=True) if not is_one]
+    return any(unsure) and (bool(brought_up) or bool(others)) and all(map(_NO_ANSWER.fullmatch, others))
 
 
 def is_unsure(label: str) -> bool:

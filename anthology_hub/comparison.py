@@ -49,9 +49,8 @@ class Difference:
     probability: float | None
     """Share of the bootstrap draws in which the first is closer, 0 to 1."""
     p: float | None
-    """Two-sided p-value of no difference, by the normal interval; that of distances reaches further out, and may hold 0
-    where p is small. Near the human floor p is too large for distances between shares: resampling adds more noise to
-    them than people do."""
+    """Two-sided p-value of no difference, normal as the interval, which leaves 0 out where it is below 1 - level. Near
+    the human floor it is too large for distances between shares: resampling adds more noise to them than people do."""
     adjusted: float | None
     """p adjusted for the number of pairs of runs; that of two runs alone is p itself."""
 
@@ -219,9 +218,18 @@ def _told(runs: Mapping[str, Answers], humans: Respondents, *, paired: bool) -> 
     yield from dict.fromkeys(note for answers in runs.values() for note in unpaired(answers, humans))
     if not paired:
         yield "The casts stand for different respondents: their roles are drawn apart."
-    if len({len(answers) for answers in runs.values()}) > 1:
-        sizes = ", ".join(f"{name} {len(answers)}" for name, answers in runs.items())
-        yield f"The casts differ in size ({sizes}): the distance of a smaller one is larger by chance alone."
+    sizes = {name: _personas(answers) for name, answers in runs.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        yield (
+            f"The casts differ in how many roles or personas they have ({told}): the distance of a smaller one is "
+            "larger by chance alone. p-values and intervals allow for that in part only: compare casts of one size."
+        )
+
+
+def _personas(answers: Answers) -> int:
+    """How many answer by themselves: personas, or roles where these have none or one each."""
+    return len(set(answers.persona_ids)) if all(answers.persona_ids) else len(answers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,17 +382,20 @@ def _judged(
 ) -> dict[str, Any]:
     """What the values, which come first, and their draws say of the difference."""
     value, draws = float(one[0] - other[0]), one[1:] - other[1:]
+    low, high = resampling.interval(value, draws, level=options.level)
+    told = value
     if kind == DISTANCE:
-        both = np.stack([one[1:], other[1:]])
+        both, (under, over) = np.stack([one[1:], other[1:]]), (low, high)
         low, high = resampling.distances_interval(float(one[0]), float(other[0]), both, level=options.level)
-    else:
-        low, high = resampling.interval(value, draws, level=options.level)
+        # Less what chance adds it is this much more or less; p is that of the middle which is nearer to 0.
+        less = value + (low - under) + (high - over)
+        told = 0.0 if less * value < 0 else min(value, less, key=abs)
     return {
         "value": or_none(value),
         "low": or_none(low),
         "high": or_none(high),
-        "probability": or_none(resampling.probability_below(draws, estimate=value)),
-        "p": or_none(_normal_p(value, draws)),
+        "probability": or_none(resampling.probability_below(draws, estimate=told)),
+        "p": or_none(_normal_p(told, draws)),
     }
 
 

@@ -247,6 +247,7 @@ class _Contest:
     def among(self, rows: _Rows) -> _Contest:
         """Return the contest of some roles and people, on the same draws: so they are a part of the same samples."""
         assert isinstance(self.theirs, Side)
+        enough = len(rows.earlier) >= self.options.least
         return _Contest(
             ours=self.ours.take(rows.roles),
             theirs=self.theirs.take(rows.people),
@@ -254,8 +255,9 @@ class _Contest:
             us=self.us[:, rows.roles],
             them=self.them[:, rows.people],
             traits=tuple(codes[rows.people] for codes in self.traits),
-            previous=self.previous.take(rows.earlier) if self.previous and len(rows.earlier) else None,
+            previous=self.previous.take(rows.earlier) if self.previous and enough else None,
             looked_at=PART_DRAWS,
+            notes=[] if enough or self.previous is None else [_few_earlier(len(rows.earlier), self.options.least)],
         )
 
     def metrics(self, whys: Mapping[str, str]) -> tuple[Metric, ...]:
@@ -607,7 +609,7 @@ def _groups(
             f"{humans.name} has no people to tell apart: leave out by={options.by!r}, or give respondents"
         )
     people = stood_for(answers, humans)
-    for trait in options.by:
+    for trait in dict.fromkeys(options.by):
         if trait not in humans.codes:
             raise UnknownNameError(f"trait of {humans.name}", trait, humans.codes)
         codes = humans.codes[trait]
@@ -616,6 +618,10 @@ def _groups(
             roles, theirs = np.flatnonzero(of_roles == at), np.flatnonzero(codes == at)
             rows = _Rows(roles=roles, people=theirs, earlier=_of_level(previous, trait, level))
             yield Subgroup(trait=trait, level=level, n=len(roles), n_human=len(theirs)), rows, answers.survey
+
+
+def _few_earlier(n: int, least: int) -> str:
+    return f"No guess from the earlier wave: {n} people of it are of this group, and at least {least} are needed."
 
 
 def _of_level(humans: Respondents | None, trait: str, level: str) -> NDArray[np.int64]:

@@ -162,7 +162,10 @@ def drawn_moments(
     total = mass.sum(axis=2, keepdims=True)
     share = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
     mean, square = (np.einsum("rgc,rcq->rqg", share, drawn) for drawn in (means, squares))
-    people = [effective_people(rows[:, part], np.ones((len(part), 1), dtype=bool)) for part in members]
+    people = [
+        effective_people(rows[:, part], np.ones((len(part), 1), dtype=bool)) if len(part) else np.zeros((len(rows), 1))
+        for part in members
+    ]
     shape = mean.shape
     return GroupMoments(
         mass=np.broadcast_to(total[..., 0][:, None], shape),

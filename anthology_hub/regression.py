@@ -134,6 +134,8 @@ def fit_drawn(
 ) -> Fit:
     """Fit what people would answer whose answers are drawn anew within their cells: in expectation, without drawing.
 
+    So nothing is taken off the share that is explained, which is that of very many draws.
+
     Args:
         means: Of the positions among which answers are drawn, for each row of weights, shape (rows, cells, q).
         squares: Of their squares, as `means`.
@@ -159,13 +161,13 @@ def fit_drawn(
     mass = np.stack([_with_traits(rows[:, part], np.ones((len(part), 1)), x[part])[:, 0] for part in parts], axis=1)
     sums = np.einsum("rcd,rcq->rqd", mass, means)
     solved = _solved(sums, np.einsum("rc,rcq->rq", mass[..., 0], squares), normal)
-    people = np.broadcast_to(effective_people(rows, present), solved[1].shape)
+    # Nobody is drawn: what the cells explain has no part that chance explains.
     return Fit(
         coefficients=solved[0],
         explained=solved[1],
-        adjusted=_adjusted(solved[1], people, normal.rank[:, None]),
+        adjusted=solved[1],
         spread=solved[2],
-        people=people,
+        people=np.broadcast_to(effective_people(rows, present), solved[1].shape),
     )
 
 
@@ -339,11 +341,9 @@ def _normals(
 ) -> Iterator[tuple[_Normal, NDArray[np.int64]]]:
     """Yield the traits' side of the equations and the items it is of: all that the same people answered share it."""
     kinds, which = np.unique(present, axis=1, return_inverse=True)
-    first, second = np.triu_indices(x.shape[1])
-    traits = np.hstack([x, x[:, first] * x[:, second]])
-    at_once = max(1, BLOCK_BYTES // (8 * len(weights) * (1 + traits.shape[1])))
+    at_once = max(1, BLOCK_BYTES // (8 * len(weights) * (1 + x.shape[1]) ** 2))
     for start in range(0, kinds.shape[1], at_once):
-        sums = _with_traits(weights, kinds[:, start : start + at_once].astype(np.float64), traits)
+        sums = _with_traits(weights, kinds[:, start : start + at_once].astype(np.float64), x, products=True)
         for at in range(sums.shape[1]):
             yield _normal(sums[:, at], x.shape[1]), np.flatnonzero(which == start + at)
 
@@ -362,16 +362,22 @@ def _normal(sums: NDArray[np.float64], columns: int) -> _Normal:
 
 
 def _with_traits(
-    weights: NDArray[np.float64], values: NDArray[np.float64], x: NDArray[np.float64]
+    weights: NDArray[np.float64], values: NDArray[np.float64], x: NDArray[np.float64], *, products: bool = False
 ) -> NDArray[np.float64]:
-    """Sum the values, and their products with each trait, shape (rows, values, 1 + d), in blocks of people."""
-    columns = values.shape[1] * (1 + x.shape[1])
-    found, step = np.zeros((len(weights), columns)), max(1, BLOCK_BYTES // (8 * max(1, columns)))
+    """Sum the values and their products with each trait, in blocks of people, shape (rows, values, 1 + d).
+
+    With `products` also those with each product of two traits, shape (rows, values, 1 + d + d(d+1)/2).
+    """
+    first, second = np.triu_indices(x.shape[1] if products else 0)
+    width = 1 + x.shape[1] + len(first)
+    found = np.zeros((len(weights), values.shape[1] * width))
+    step = max(1, BLOCK_BYTES // (8 * max(1, (1 + values.shape[1]) * width)))
     for start in range(0, len(x), step):
         block = slice(start, start + step)
-        traits = np.hstack([np.ones((len(x[block]), 1)), x[block]])
-        found += weights[:, block] @ (values[block, :, None] * traits[:, None]).reshape(len(traits), columns)
-    return found.reshape(len(weights), values.shape[1], 1 + x.shape[1])
+        part = x[block]
+        traits = np.hstack([np.ones((len(part), 1)), part, part[:, first] * part[:, second]])
+        found += weights[:, block] @ (values[block, :, None] * traits[:, None]).reshape(len(traits), -1)
+    return found.reshape(len(weights), values.shape[1], width)
 
 
 def _pseudo_inverse(

@@ -18,7 +18,7 @@ from anthology_hub import groups, regression, resampling
 from anthology_hub.individuals import UNORDERED, Pairs
 from anthology_hub.schema import MISSING, Answers, Respondents
 from anthology_hub.sides import MOST_DRAWS, Side
-from anthology_hub.yardsticks import shares_by_cell
+from anthology_hub.yardsticks import in_blocks, shares_by_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,6 +125,8 @@ class StandIns:
     """Trait -> level of each human, rare ones joined; MISSING where not known."""
     earlier: tuple[Side, NDArray[np.int64]] | None = None
     """People of an earlier wave and their levels, shape (people, traits), numbered as `levels`."""
+    no_earlier: str = ""
+    """Why there are none, though an earlier wave is given."""
 
     @classmethod
     def of(cls, answers: Answers, humans: Respondents, ours: Side, theirs: Side) -> StandIns | None:
@@ -147,9 +149,10 @@ class StandIns:
         )
 
     def after(self, previous: Respondents, side: Side, humans: Respondents) -> StandIns:
-        """Return the same pairs beside an earlier wave; as they are if it was not asked for all of the traits."""
-        if not self.levels or any(name not in previous.codes for name in self.levels):
-            return self
+        """Return the same pairs beside an earlier wave; without it, if it knows too little of the traits."""
+        lacking = [name for name in self.levels if name not in previous.codes]
+        if not self.levels or lacking:
+            return self._alone(f"it was not asked for {', '.join(lacking)}") if lacking else self
         columns = []
         for name, numbers in self.levels.items():
             known, first = np.unique(humans.codes[name], return_index=True)
@@ -159,11 +162,27 @@ class StandIns:
             # The last place is that of MISSING: what these humans have no level for is not known.
             told = np.array([number.get(level, MISSING) for level in previous.levels[name]] + [MISSING])
             columns.append(told[previous.codes[name]])
+        there = zip(self.levels, columns, self._sizes, strict=True)
+        few = [
+            name for name, column, size in there if np.bincount(column + 1, minlength=size + 1)[1:].min() < LEAST_LEVEL
+        ]
+        if few:
+            return self._alone(f"a level of {', '.join(few)} has fewer than {LEAST_LEVEL} people in it")
         return replace(self, earlier=(side, np.stack(columns, axis=1)))
+
+    def _alone(self, why: str) -> StandIns:
+        return replace(self, no_earlier=f"Figures by demographics are not guessed from the earlier wave: {why}.")
 
     @property
     def notes(self) -> Iterator[str]:
-        """What figures by demographics leave out, in words."""
+        """What figures person by person and by demographics leave out, in words."""
+        if len(lost := np.flatnonzero(self._pairs[-1].pairs == 0)):
+            yield (
+                f"Figures person by person leave out {len(lost)} of {len(self._pairs[-1].pairs)} questions, to which "
+                "no role and its respondent both gave an answer on the scale."
+            )
+        if self.no_earlier:
+            yield self.no_earlier
         if not self.levels:
             yield (
                 f"Figures by demographics are left out: no trait has two levels with at least {LEAST_LEVEL} roles and "
@@ -327,10 +346,14 @@ class StandIns:
     def _drawn_from_cells(self, masks: NDArray[np.bool_], cells: NDArray[np.int64]) -> _Told:
         """The second half of each split as told by the first: an answer drawn from those of one's cell."""
         side, parts = self.theirs, [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
-        overall = side.scale.shares(masks, base=side.weights)
-        shares = shares_by_cell(side, side.scale, parts, masks, overall)[:, :, side.items.ordered]
-        at = np.arange(shares.shape[3])
-        moments, weights = (shares @ at, shares @ at**2, cells), ~masks * side.weights
+        at, ordered = np.arange(int(side.scale.n_options.max())), side.items.ordered
+        found = []
+        for some in in_blocks(masks, len(parts) * len(ordered) * len(at)):
+            overall = side.scale.shares(some, base=side.weights)
+            shares = shares_by_cell(side, side.scale, parts, some, overall)[:, :, ordered]
+            found.append((shares @ at, shares @ at**2))
+        means, squares = (np.concatenate(each) for each in zip(*found, strict=True))
+        moments, weights = (means, squares, cells), ~masks * side.weights
         fit = regression.fit_drawn(*moments, self._design(self._levels), weights)
         gaps = [
             groups.drawn_moments(*moments, column, weights, n_groups=count).gaps

@@ -9,7 +9,7 @@ cheap predictor), and an earlier wave of the same survey (previous).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from anthology_hub import metrics, resampling
 from anthology_hub.answer_table import AnswerTable
 from anthology_hub.measures import MEASURES
-from anthology_hub.rows import LEAST_VARIANCE
+from anthology_hub.rows import BLOCK_BYTES, LEAST_VARIANCE
 from anthology_hub.sides import Figures, Items, Shares, Side
 
 if TYPE_CHECKING:
@@ -168,6 +168,13 @@ def _guesses(them: Figures, items: Items) -> dict[str, Figures]:
     }
 
 
+def in_blocks(masks: NDArray[np.bool_], size: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield the masks of so many splits at once as keep tables of `size` numbers for each within BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // (8 * max(1, size)))
+    for start in range(0, len(masks), step):
+        yield masks[start : start + step]
+
+
 def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64], overall: Figures) -> Figures:
     """The second half of each split as predicted from the first: an answer drawn from those of one's cell.
 
@@ -175,12 +182,26 @@ def _from_cells(theirs: Side, masks: NDArray[np.bool_], cells: NDArray[np.int64]
     nobody answered in the first half, the answers are those of all of it, `overall`.
     """
     parts = [np.flatnonzero(cells == cell) for cell in np.unique(cells)]
+    found, start = [], 0
+    for some in in_blocks(masks, len(parts) * overall.shares[0].size):
+        rows = slice(start, start := start + len(some))
+        found.append(_told_by_cells(theirs, some, parts, (overall.shares[rows], overall.on_scale[rows])))
+    names = [field.name for field in fields(Figures)]
+    return Figures(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
+
+
+def _told_by_cells(
+    theirs: Side,
+    masks: NDArray[np.bool_],
+    parts: Sequence[NDArray[np.int64]],
+    overall: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Figures:
     mass = np.stack([~masks[:, rows] @ theirs.weights[rows] for rows in parts], axis=1)
     total = mass.sum(axis=1, keepdims=True)
     mass = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
-    known = shares_by_cell(theirs, theirs.scale, parts, masks, overall.on_scale)
+    known = shares_by_cell(theirs, theirs.scale, parts, masks, overall[1])
     shares = np.einsum("rg,rgqk->rqk", mass, known)
-    every = shares_by_cell(theirs, theirs.table, parts, masks, overall.shares) if theirs.items.off_scale else known
+    every = shares_by_cell(theirs, theirs.table, parts, masks, overall[0]) if theirs.items.off_scale else known
     positions = np.broadcast_to(np.arange(shares.shape[2], dtype=np.float64), shares.shape[1:])
     covariance = _between(known, mass, shares, positions)
     sign = np.where(theirs.items.keyed, -1.0, 1.0)

@@ -29,6 +29,12 @@ def near(humans, seed, *, share=0.3, personas=()):
     )
 
 
+def higher(humans, seed, share):
+    """A run in which so many of the answers are two steps higher: a distance that is no chance."""
+    codes, rng = codes_of(humans, MINI), np.random.default_rng(seed)
+    return cast_of(humans, np.where(rng.random(codes.shape) < share, np.minimum(codes + 2, 5), codes))
+
+
 def told(comparison):
     return {one.measure: one for one in comparison.differences}
 
@@ -60,7 +66,7 @@ def test_differences_are_those_of_the_distances_and_of_the_ways_to_the_humans_ow
 def test_paired_draws_take_the_same_respondents_in_both_runs_and_the_same_humans():
     humans = people(2, 60)
     order = np.argsort(humans.ids, kind="stable")
-    runs = {"one": near(humans, 1), "two": near(humans, 2, share=0.6)}
+    runs = {"one": higher(humans, 1, 0.5), "two": higher(humans, 2, 0.8)}
     found = told(compare(runs, humans, options=replace(SOME, bootstraps=50, seed=4)))["wd"]
     roles, them, draws = bootstrap_counts(60, 50, seed=4), bootstrap_counts(60, 50, seed=5), []
     place = np.empty(60, dtype=int)
@@ -73,13 +79,17 @@ def test_paired_draws_take_the_same_respondents_in_both_runs_and_the_same_humans
                 weights = row * humans.weights, human * humans.weights
                 steps.append(stats.wasserstein_distance(ours, theirs, *weights))
             distances.append(np.mean(steps))
-        draws.append(distances[0] - distances[1])
-    reach = stats.norm.ppf(0.975) * np.std(draws, ddof=1)
-    # Of distances one end is the normal one, the other further out by what chance adds to them.
-    assert min(found.value - found.low, found.high - found.value) == pytest.approx(reach)
-    moved = np.array(draws) - np.mean(draws) + found.value
+        draws.append(distances)
+    apart = np.subtract(*np.array(draws).T)
+    # From the difference as measured to that of what chance leaves of both distances, as squares are without bias.
+    values = [evaluate(run, humans, options=SOME).metric("wd").value for run in runs.values()]
+    less = np.sqrt(2 * np.square(values) - np.square(draws).mean(axis=0))
+    middles, reach = sorted([found.value, less[0] - less[1]]), stats.norm.ppf(0.975) * np.std(apart, ddof=1)
+    assert (found.low, found.high) == pytest.approx((middles[0] - reach, middles[1] + reach))
+    nearest = 0 if middles[0] < 0 < middles[1] else min(middles, key=abs)
+    moved = apart - apart.mean() + nearest
     assert found.probability == pytest.approx((moved < 0).mean())
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.value) / np.std(draws, ddof=1)))
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(nearest) / np.std(apart, ddof=1)))
     assert found.adjusted == found.p
 
 
@@ -95,7 +105,9 @@ def test_p_values_of_questions_are_normal_and_adjusted_for_how_many_there_are(ad
     for item, a, b in zip(items, one.items, two.items, strict=True):
         assert item.value == pytest.approx(a["wd_normalised"] - b["wd_normalised"])
         error = min(item.high - item.value, item.value - item.low) / z
-        assert item.p == pytest.approx(2 * stats.norm.sf(abs(item.value) / error))
+        middles = item.low + z * error, item.high - z * error
+        told = 0 if middles[0] < 0 < middles[1] else min(middles, key=abs)
+        assert item.p == pytest.approx(2 * stats.norm.sf(abs(told) / error))
     p = [item.p for item in items]
     assert [item.adjusted for item in items] == pytest.approx(multipletests(p, method=theirs)[1])
     assert any(item.adjusted > item.p for item in items)
@@ -240,14 +252,16 @@ def test_p_values_of_several_runs_are_adjusted_over_pairs_and_questions_together
 
 def test_what_is_found_hangs_on_the_level_asked_for_and_on_the_adjusted_p():
     humans = people(9, 80)
-    runs = {name: near(humans, at, share=0.5) for at, name in enumerate("abcd")}
-    least = compare(runs, humans, options=SOME).difference("wd_normalised", "a", "b")
+    runs = {name: higher(humans, at, 0.4 + at / 50) for at, name in enumerate("abcd")}
+    differences = [one for one in compare(runs, humans, options=SOME).differences if one.measure == "wd_normalised"]
+    least = min(differences, key=lambda one: one.p)
     bound = round((least.p + least.adjusted) / 2, 3)
     comparison = compare(runs, humans, options=replace(SOME, level=1 - bound))
     heads = [one for one in comparison.differences if one.measure == "wd_normalised"]
     for one, line in zip(heads, comparison.lines(), strict=False):
-        assert (one.adjusted < bound) == (" is closer" in line) and (one.p < bound or one.low <= 0 <= one.high)
-    assert heads[0].p < bound <= heads[0].adjusted and "a against b: no clear difference" in str(comparison)
+        assert (one.adjusted < bound) == (" is closer" in line) and (one.p < bound) == (one.low > 0 or one.high < 0)
+    assert least.p < bound <= least.adjusted
+    assert f"{least.first} against {least.second}: no clear difference" in str(comparison)
     told = {item.question for item in comparison.items if item.adjusted < bound}
     assert f"(p < {bound:.4g}, Holm over 6 pairs of runs): {', '.join(sorted(told)) or 'none'}" in str(comparison)
 
@@ -355,5 +369,26 @@ def test_casts_of_different_size_are_compared_apart_and_the_sizes_are_told():
     humans = people(16, 60)
     runs = {"large": near(humans, 1), "small": near(humans.take(range(20)), 2)}
     comparison = compare(runs, humans, options=replace(SOME, bootstraps=10))
-    said = "The casts differ in size (large 60, small 20): the distance of a smaller one is larger by chance alone."
-    assert not comparison.paired and said in comparison.notes
+    said = (
+        "The casts differ in how many roles or personas they have (large 60, small 20): the distance of a smaller one"
+    )
+    assert not comparison.paired and any(note.startswith(said) for note in comparison.notes)
+
+
+def test_a_small_cast_as_good_as_a_large_one_is_told_to_be_further_off_less_often():
+    humans, far = people(16, 400), []
+    runs = {"large": near(humans, 1, share=0.5), "small": near(humans.take(range(50)), 2, share=0.5)}
+    for one in compare(runs, humans, options=replace(SOME, bootstraps=200)).differences:
+        assert one.p is None or (one.p < 0.05) == (one.low > 0 or one.high < 0), one.measure
+        far.append(one.measure)
+    assert "jsd" in far
+
+
+def test_roles_that_share_personas_count_as_their_personas_in_the_size_of_a_cast():
+    humans = people(16, 60)
+    runs = {
+        "own": near(humans, 1),
+        "shared": replace(near(humans, 2), persona_ids=tuple(f"p{at % 6}" for at in range(60))),
+    }
+    notes = compare(runs, humans, options=replace(SOME, bootstraps=10)).notes
+    assert any("(own 60, shared 6)" in note for note in notes)

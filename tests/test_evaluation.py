@@ -1081,3 +1081,14 @@ def test_a_subgroup_that_the_earlier_wave_did_not_have_has_no_guess_from_it():
         result = evaluate(cast_of(humans), humans, options=replace(QUICK, by=("gender",)), previous=earlier)
         first, second = (group.metrics[0] for group in result.subgroups)
         assert first.previous == 0 and second.previous is None and second.cells is not None
+        assert "No guess from the earlier wave: 0 people of it are of this group, and at least 30 are needed." in (
+            result.subgroups[1].note
+        )
+
+
+def test_a_trait_that_is_named_twice_makes_its_subgroups_once():
+    humans = people(5, 120, traits={"gender": 2})
+    once, twice = (
+        evaluate(cast_of(humans), humans, options=replace(QUICK, by=by)) for by in (("gender",), ("gender",) * 2)
+    )
+    assert once.subgroups == twice.subgroups and len(once.subgroups) == 2

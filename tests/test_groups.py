@@ -275,3 +275,10 @@ def test_groups_outside_their_range_are_refused_for_drawn_answers_too():
     half = np.full((1, 1, 1), 0.5)
     with pytest.raises(DataError, match="give n_groups as many as both sides have"):
         drawn_moments(half, half, [0, 0], [0, 2], ones(2), n_groups=2)
+
+
+def test_a_group_without_members_has_no_drawn_answers():
+    half = np.full((1, 1, 1), 0.5)
+    found = drawn_moments(half, half, [0, 0], [0, 0], ones(2), n_groups=2)
+    assert found.mean[0, 0, 0] == 0.5 and np.isnan(found.mean[0, 0, 1]) and found.people[0, 0].tolist() == [2, 0]
+    assert np.isnan(found.gaps).all()

@@ -337,5 +337,19 @@ def test_answers_that_each_cell_is_sure_of_are_fitted_as_those_answers():
     cells = levels @ [2, 1]
     sure, design = np.arange(6.0)[None, :, None], dummies(levels, LEVELS)
     found, same = fit_drawn(sure, sure**2, cells, design, ones(60)), fit(cells[:, None], design, ones(60))
-    assert found.coefficients == pytest.approx(same.coefficients) and found.adjusted == pytest.approx(same.adjusted)
+    assert found.coefficients == pytest.approx(same.coefficients) and found.adjusted == pytest.approx(same.explained)
     assert found.people == pytest.approx(np.full((1, 1), 60.0))
+
+
+def test_traits_that_tell_nothing_explain_nothing_of_drawn_answers_however_few_people_there_are():
+    levels, same = np.random.default_rng(0).integers(0, LEVELS, (12, 2)), np.ones((1, 6, 1))
+    found = fit_drawn(same, same * 2, levels @ [2, 1], dummies(levels, LEVELS), ones(12))
+    assert found.adjusted == pytest.approx(0) and found.explained == pytest.approx(0)
+
+
+def test_many_traits_are_multiplied_block_by_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    design, codes = rng.normal(size=(200, 6)), rng.integers(0, 3, (200, 3))
+    whole = fit(codes, design, ones(200)).coefficients
+    monkeypatch.setattr(regression, "BLOCK_BYTES", 8 * 100)
+    assert fit(codes, design, ones(200)).coefficients == pytest.approx(whole)

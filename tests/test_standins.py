@@ -528,6 +528,39 @@ def test_an_earlier_wave_without_a_trait_says_nothing_of_demographics():
     assert found["group_gaps"].previous is None and found["wd"].previous == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "why"), [("traits", "it was not asked for age"), ("few", "a level of gender has fewer")]
+)
+def test_why_an_earlier_wave_guesses_no_figure_by_demographics_is_told(change, why):
+    humans = people(3, 100, traits=TRAITS)
+    rows = np.flatnonzero(humans.codes["gender"] == 0).tolist()
+    fewer = humans.take([*rows, *np.flatnonzero(humans.codes["gender"] == 1)[:5].tolist()])
+    lacking = replace(humans, levels={"gender": humans.levels["gender"]}, codes={"gender": humans.codes["gender"]})
+    result = evaluate(cast_of(humans), humans, options=QUICK, previous={"traits": lacking, "few": fewer}[change])
+    said = f"Figures by demographics are not guessed from the earlier wave: {why}"
+    assert any(note.startswith(said) for note in result.notes) and result.metric("coefficients").previous is None
+
+
+def test_questions_that_no_pair_answered_are_left_out_person_by_person_and_counted():
+    humans = people(3, 60)
+    picks = codes_of(humans, MINI)
+    picks[::2, 0] = MISSING
+    silent = {**humans.answers, "C1": np.where(np.arange(60) % 2, MISSING, humans.answers["C1"]).astype(np.int16)}
+    result = evaluate(cast_of(humans, picks), replace(humans, answers=silent), options=QUICK)
+    said = "Figures person by person leave out 1 of 5 questions, to which no role and its respondent both gave"
+    assert result.metric("accuracy").value == 1 and any(note.startswith(said) for note in result.notes)
+
+
+def test_guesses_from_cells_are_the_same_split_by_split(monkeypatch):
+    humans = people(3, 200, traits=TRAITS)
+    whole = found_in(evaluate(cast_of(humans), humans, options=QUICK))
+    monkeypatch.setattr("anthology_hub.yardsticks.BLOCK_BYTES", 1)
+    parts = found_in(evaluate(cast_of(humans), humans, options=QUICK))
+    assert {name: one.cells for name, one in parts.items()} == pytest.approx(
+        {name: one.cells for name, one in whole.items()}
+    )
+
+
 def test_people_of_an_earlier_wave_with_a_level_that_is_new_are_left_out():
     humans, strangers = people(3, 300, traits=TRAITS), people(4, 50, traits=TRAITS)
     levels = humans.levels | {"age": (*humans.levels["age"], "age 3")}
