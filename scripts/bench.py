@@ -5,8 +5,8 @@ python scripts/bench.py [NAME ...] [--to FILE] [--small]
 NAME is the rest of `scripts/bench_NAME.py`; all of them, if none is given. Each runs in a process of its own and prints
 rows `| hot path | peer | peer's figure | ours | ratio | target |`, which end up here beside its name; what else it
 prints goes to standard error as it comes. `--small` takes the sizes of SMALL, to see in minutes that all of them run:
-its ratios are no measurement. Below the table stands every row that misses its target, every script that failed, and
-every script that had nothing to measure on with what it said; the exit code is 1 where a target is missed.
+its ratios are no measurement. Below the table stands every row that misses its target and why, every script that
+failed, and every script that had nothing to measure on with what it said; the exit code is 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ SMALL = {
     "simulate": ["--personas", "4", "--rounds", "2"],
     "store": ["--personas", "20000", "--rounds", "2"],
 }
+WHY = {
+    (
+        "retrieval",
+        "one query",
+    ): "as many lists are read as the promised recall of these vectors takes, and all centroids",
+    ("retrieval", "batch of 500"): "one large product of matrices gains more from AVX-512 than the decoding of codes",
+    ("retrieval", "resident"): "pages of mapped files count as long as nobody else wants the memory",
+    ("retrieval", "share"): "attention over short passages fills the processor less well than one large product",
+}
+"""Known reasons for a miss: script, beginning of the hot path -> why; told more fully in docs/performance.md."""
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
@@ -81,12 +91,17 @@ def told(rows: Sequence[Row], failed: Sequence[str]) -> str:
     table = [f"| {' | '.join(HEAD)} | script |", "| --- " * (len(HEAD) + 1) + "|"]
     table += [f"| {' | '.join(row.cells)} | `bench_{row.script}.py` |" for row in rows]
     missed = [
-        f"- missed: {row.cells[0]} against {row.cells[1]}: {row.cells[4]}, {row.cells[5]}."
+        f"- missed: {row.cells[0]} against {row.cells[1]}: {row.cells[4]}, {row.cells[5]}. {_why(row)}"
         for row in rows
         if row.missed
     ]
     below = [*missed, *failed] or ["All targets are met."]
     return "\n".join([*table, "", *below]) + "\n"
+
+
+def _why(row: Row) -> str:
+    found = [why for (script, path), why in WHY.items() if script == row.script and row.cells[0].startswith(path)]
+    return f"Why: {found[0]}." if found else "Why is not known: measure again on a quiet machine, then look into it."
 
 
 def main() -> int:

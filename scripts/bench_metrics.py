@@ -8,7 +8,8 @@ answers count on both sides. The loops take so long that they run for one in `--
 up; every figure that they give must equal ours. Rounds alternate in one process with one thread, CPU seconds count, and
 medians are held to the targets. The last row is `evaluate` with all that it tells: intervals, floors, baselines,
 figures of persons and groups, six subgroups; beside it what the loops take for the few of these figures that they give.
-Prints a Markdown table and exits with 1 below a target or at a figure that differs.
+Prints a Markdown table, then what a tenth, as many and ten times the people take, and exits with 1 below a target or at
+a figure that differs.
 """
 
 from __future__ import annotations
@@ -236,6 +237,22 @@ def whole(bench: Bench, rounds: int, loops: float) -> str:
     )
 
 
+def growth(people: int) -> str:
+    """Return a table of what a hundredth, a tenth and all of the people take, and the exponents."""
+    head, found = ("people", "1,000 bootstraps of shares, CPU s", "100 half-splits of correlations, CPU s", "MB"), []
+    for n in (people // 100, people // 10, people):
+        bench = Bench(n, 20, splits=100, draws=1000, part=1)
+        found.append((seconds(bench.bootstrap), seconds(bench.correlations), peak(bench.correlations)))
+    lines = [f"| {' | '.join(head)} |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {people // part:,} | {one[0]:.3f} | {one[1]:.3f} | {one[2]:.0f} |"
+        for part, one in zip((100, 10, 1), found, strict=True)
+    ]
+    sizes = np.log([people // part for part in (100, 10, 1)])
+    exponents = [float(np.polyfit(sizes, np.log(cost), 1)[0]) for cost in zip(*found, strict=True)]
+    return "\n".join([*lines, f"| grows as n^ | {' | '.join(f'{one:.2f}' for one in exponents)} |"])
+
+
 def _by_item(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
     pairs = ((a[a != MISSING], b[b != MISSING]) for a, b in zip(one.T, other.T, strict=True))
     return float(np.mean([wasserstein_distance(a, b) for a, b in pairs]))
@@ -293,6 +310,8 @@ def main() -> None:
             f"| >= {task.target:.0f} | {differs:.0e} | {peak(task.ours):.0f} |"
         )
     print(whole(bench, given.rounds, loops))
+    with threadpool_limits(1):
+        print(f"\n20 items:\n\n{growth(10 * given.people)}")
     if failed:
         raise SystemExit(1)
 

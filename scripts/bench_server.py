@@ -228,6 +228,16 @@ def large(people: int, questions: int, *, fail: float = 0.0) -> dict[str, object
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def growth(answers: list[int], grown: list[dict[str, object]]) -> str:
+    """Return a table of what so many answers take, and the exponents of the line through the logarithms."""
+    spent = [float(one["cpu"]) * n / 1000 for n, one in zip(answers, grown, strict=True)]  # type: ignore[arg-type]
+    held = [float(one["peak"]) for one in grown]  # type: ignore[arg-type]
+    lines = ["| answers | CPU s | peak MB |", "|---|---|---|"]
+    lines += [f"| {n:,} | {s:.2f} | {mb:.0f} |" for n, s, mb in zip(answers, spent, held, strict=True)]
+    exponents = [float(np.polyfit(np.log(answers), np.log(cost), 1)[0]) for cost in (spent, held)]
+    return "\n".join([*lines, f"| grows as n^ | {exponents[0]:.2f} | {exponents[1]:.2f} |"])
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -253,7 +263,9 @@ def main() -> None:
         ratio = spent[name] / mine
         wrong += [f"{ratio:.1f} times {name}, not {least}"] * (ratio * ALLOWANCE < least)
         print(f"| an answer, CPU | {name} | {spent[name]:.2f} ms | {mine:.2f} ms | {ratio:.1f}x | >= {least:g}x |")
-    small, big = large(given.large // 10, given.questions), large(given.large, given.questions)
+    sizes = [max(2, given.large // part) for part in (100, 10, 1)]
+    grown = [large(size, given.questions) for size in sizes]
+    small, big = grown[1:]
     n = f"{given.large * given.questions:,} answers"
     broken = large(given.people, given.questions, fail=0.1)
     with stub() as url, tempfile.TemporaryDirectory() as folder:
@@ -270,6 +282,7 @@ def main() -> None:
         print(f"| {what} | - | - | {float(figure):.3g} {unit} | - | <= {most:g} {unit} |")  # type: ignore[arg-type]
     wrong += ["answers differ after failures"] * (broken["digest"] != whole)
     wrong += ["a resumed run differs"] * (not (big["same"] and small["same"] and broken["same"]))
+    print(f"\n{growth([size * given.questions for size in sizes], grown)}")
     print(f"\nLarge run: {float(big['wall']):.0f} s on the wall; traffic {json.dumps(big['traffic'])}.")  # type: ignore[arg-type]
     print(f"With failures: {json.dumps(broken['traffic'])}.")
     if wrong:

@@ -52,7 +52,16 @@ def test_what_is_missed_and_what_failed_stands_below_the_table(bench):
     good, bad = row(bench, "6", ">= 5"), row(bench, "2", ">= 5")
     assert bench.told([good], []).endswith("| `bench_x.py` |\n\nAll targets are met.\n")
     told = bench.told([good, bad], ["- `bench_gpu.py` ended with 2: no GPU"]).splitlines()
-    assert told[-2:] == ["- missed: search against flat: 2, >= 5.", "- `bench_gpu.py` ended with 2: no GPU"]
+    unknown = "Why is not known: measure again on a quiet machine, then look into it."
+    assert told[-2:] == [f"- missed: search against flat: 2, >= 5. {unknown}", "- `bench_gpu.py` ended with 2: no GPU"]
+
+
+def test_a_known_reason_for_a_miss_is_told_with_it(bench):
+    known = bench.Row(script="retrieval", cells=("batch of 500", "faiss flat", "2 s", "1 s", "2", ">= 6"))
+    assert "Why: one large product of matrices gains more" in bench.told([known], [])
+    assert {script for script, _ in bench.WHY} <= {
+        path.stem.removeprefix("bench_") for path in SCRIPT.parent.glob("bench_*")
+    }
 
 
 def test_every_benchmark_that_has_small_sizes_exists(bench):
