@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -98,6 +99,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # What it stores outlives the server: another test's buckets would still be there.
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
     query = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
     place_of(f"s3://bucket/first{query}")._opened[0].create_dir("bucket")
     yield lambda folder: f"s3://bucket/{folder}{query}"
