@@ -12,8 +12,8 @@ check:  ## lint and types
 test:  ## all that CI runs
 	scripts/test.sh
 
-bench:  ## every ratio against its named peer in one table, bench.md
-	.venv/bin/python scripts/bench.py --to bench.md
+bench:  ## every ratio against its named peer in one table, bench.md; ARGS=--small to see that all of them run
+	bash -c 'source scripts/setup.sh && setup demo,dev,bench' && .venv/bin/python scripts/bench.py --to bench.md $(ARGS)
 
 starter:  ## check the stories and rebuild the starter collection
 	.venv/bin/python scripts/check_starter.py && .venv/bin/python scripts/build_starter.py
