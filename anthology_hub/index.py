@@ -29,17 +29,19 @@ FLAT_ROWS = 20_000
 CALIBRATED_K = 10
 """Hits by which recall is measured."""
 CALIBRATION_QUERIES = 300
-CANDIDATES = 2
-"""Rows proposed by code for each hit; more find nothing more."""
+CANDIDATES = 6
+"""Rows proposed by code for each hit, at least; more where the codes of vectors tell less of them."""
+LOST = 0.003
+"""Recall, at most, that lists hold and codes do not propose; where they lose more, they propose more."""
 ROWS_PER_HIT = 10
 """Rows, at least, in the lists that are read for each hit."""
 MASS = 4
 """Under a filter, lists are read until they hold this many times as many rows that pass as are read without one: those
-that pass may lie anywhere."""
+that pass may lie anywhere. As many times as many are proposed."""
 LEAST_MASS = 10
 """And until they hold this many times the root of all rows, where a search without a filter is easy."""
 MOST_OF_AN_OWNER = 8
-"""Rows proposed for each wanted owner, at most."""
+"""Rows taken for each wanted owner, at most."""
 CODES = 4
 """Codes passed over in the time of one inner product with a vector."""
 OPENING_ROWS = 256
@@ -53,12 +55,14 @@ class IndexFacts:
     """What an index is and how well it finds; a manifest keeps it beside the file."""
 
     factory: str
-    """The faiss name: `Flat`, or `IVF<lists>,SQ8`."""
+    """The faiss name: `Flat`, or `IVF<lists>,RaBitQ`."""
     rows: int
     dimension: int
     lists: int = 0
     nprobe: int = 0
     """Lists that a query without a filter reads for ten hits."""
+    candidates: int = 0
+    """Rows that codes propose for each hit, to be scored."""
     recall: float | None = None
     """Share of the ten best rows that were found for held-out rows, 0 to 1; unknown if the file came without facts."""
     faiss: str = ""
@@ -158,7 +162,9 @@ class Index:
         index = cls(vectors)
         if len(index) > FLAT_ROWS:
             index._lists = index._filled(seed)
-            index.facts = index._calibrated(recall, *index._asked(queries, seed))
+            asked, own = index._asked(queries, seed)
+            best = np.array([hits.rows[: CALIBRATED_K + 1] for hits in exact(asked, index._vectors, CALIBRATED_K + 1)])
+            index.facts = calibrated(index._lists, index._vectors, asked, own=own, best=best, recall=recall)
             index._lists.ivf.nprobe = index.facts.nprobe
         return index
 
@@ -223,7 +229,7 @@ class Index:
         most = len(self) if allowed is None else len(allowed.rows)
         # The rows of an owner may lie together, so many are proposed, but lists are read for twice as many at most.
         each = ceil(len(self) / max(1, owners[-1] - owners[0] + 1)) if most else 1
-        wanted, each = (k if each == 1 else 2 * k), min(each, MOST_OF_AN_OWNER)
+        wanted, each = (k, 1) if each == 1 else (2 * k, ceil(min(each, MOST_OF_AN_OWNER) / 2))
         while True:
             hits = self._found(queries, wanted, allowed, each=each)[0].best_of(owners)
             if len(hits) >= k or wanted >= most:
@@ -250,7 +256,8 @@ class Index:
                 return self._exact(queries, k * each, allowed)
             lists = self._lists_to_read(self._lists, queries, k, allowed)
             bits = None if allowed is None else allowed.bits
-            rows = self._lists.candidates(queries, lists, CANDIDATES * k * each, bits=bits)
+            n = self._proposals(k * each) * (1 if allowed is None else MASS)
+            rows = self._lists.candidates(queries, lists, min(n, most), bits=bits)
             found = ranked(queries, self._vectors, rows)
             return found if min(map(len, found)) >= min(k, most) else self._exact(queries, k, allowed)
 
@@ -270,6 +277,10 @@ class Index:
         # The neighbourhood of k hits grows about with the root of k.
         wide = self.facts.nprobe * sqrt(max(1, k / CALIBRATED_K))
         return max(wide, ROWS_PER_HIT * k * self.facts.lists / len(self))
+
+    def _proposals(self, k: int) -> int:
+        """Rows that codes propose for k hits."""
+        return (self.facts.candidates or CANDIDATES) * max(k, CALIBRATED_K)
 
     def _mass(self, k: int) -> int:
         """Rows that may be returned, at least, in the lists that are read for k hits."""
@@ -336,34 +347,11 @@ class Index:
         rows = held_out[:: len(held_out) // CALIBRATION_QUERIES]
         return self._vectors[rows].astype(np.float32), rows
 
-    def _calibrated(self, recall: float, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> IndexFacts:
-        """Find the fewest lists to read."""
-        assert self._lists is not None
-        truth = [_others(hits, row) for hits, row in zip(exact(queries, self._vectors, 11), rows, strict=True)]
-        needed = self._lists.ranks(queries, np.array(truth))
-        nprobe = int(np.quantile(needed, recall, method="inverted_cdf")) + 1
-        while True:
-            lists = self._lists.nearest(queries, nprobe)
-            found = ranked(queries, self._vectors, self._lists.candidates(queries, lists, CANDIDATES * 11))
-            share = _share(truth, [_others(hits, row) for hits, row in zip(found, rows, strict=True)])
-            if share >= recall or nprobe >= len(self._lists.sizes):
-                return self._known(nprobe=nprobe, recall=share)
-            nprobe += ceil(nprobe / 10)
-
-    def _known(self, *, nprobe: int | None = None, recall: float | None = None) -> IndexFacts:
-        faiss = library()
+    def _known(self) -> IndexFacts:
+        if self._lists is not None:
+            return _facts(self._lists, nprobe=int(self._lists.ivf.nprobe))
         rows, dimension = self._vectors.shape
-        if self._lists is None:
-            return IndexFacts(factory="Flat", rows=rows, dimension=dimension, recall=1.0, faiss=faiss.__version__)
-        return IndexFacts(
-            factory=self._lists.factory,
-            rows=rows,
-            dimension=dimension,
-            lists=len(self._lists.sizes),
-            nprobe=nprobe or int(self._lists.ivf.nprobe),
-            recall=recall,
-            faiss=faiss.__version__,
-        )
+        return IndexFacts(factory="Flat", rows=rows, dimension=dimension, recall=1.0, faiss=library().__version__)
 
     def write(self, file: Path) -> None:
         """Write the faiss file, whole or not at all."""
@@ -386,13 +374,49 @@ class Index:
             faiss.write_index(flat, str(file))
 
 
-def _others(hits: Hits, row: int) -> NDArray[np.int64]:
+def calibrated(
+    lists: Inverted,
+    vectors: NDArray[np.floating],
+    queries: NDArray[np.float32],
+    *,
+    own: NDArray[np.int64],
+    best: NDArray[np.int64],
+    recall: float,
+) -> IndexFacts:
+    """Find the fewest lists to read, and the fewest rows to take from their codes, for a recall.
+
+    Args:
+        lists: Lists of the vectors.
+        vectors: Unit vectors, shape (rows, dimension).
+        queries: Unit vectors, shape (queries, dimension).
+        own: Of each query the row that it is and may not find, or -1.
+        best: The 11 best rows of each query, its own among them, shape (queries, 11).
+        recall: Share of the ten best others that a search is to find, above 0 and at most 1.
+    """
+    truth = np.array([_others(rows, row) for rows, row in zip(best, own, strict=True)])
+    needed = lists.ranks(queries, vectors[truth].astype(np.float32, copy=False))
+    nprobe = int(np.quantile(needed, recall, method="inverted_cdf")) + 1
+    candidates = CANDIDATES
+    while True:
+        rows = lists.candidates(queries, lists.nearest(queries, nprobe), candidates * (CALIBRATED_K + 1))
+        found = [_others(hits.rows, row) for hits, row in zip(ranked(queries, vectors, rows), own, strict=True)]
+        share = float(np.mean([np.isin(*pair).mean() for pair in zip(truth, found, strict=True)]))
+        everything = nprobe >= len(lists.sizes)
+        if share >= recall or (everything and candidates * CALIBRATED_K >= len(lists)):
+            return _facts(lists, nprobe=nprobe, candidates=candidates, recall=share)
+        if everything or (needed < nprobe).mean() - share > LOST:
+            candidates += ceil(candidates / 2)
+        else:
+            nprobe = min(len(lists.sizes), nprobe + ceil(nprobe / 10))
+
+
+def _facts(lists: Inverted, **measured: Any) -> IndexFacts:  # noqa: ANN401 - what the fields take
+    dimension, n = lists.ivf.d, len(lists.sizes)
+    version = library().__version__
+    return IndexFacts(factory=lists.factory, rows=len(lists), dimension=dimension, lists=n, faiss=version, **measured)
+
+
+def _others(rows: NDArray[np.int64], own: int) -> NDArray[np.int64]:
     """The ten best rows but one."""
-    others = np.flatnonzero(hits.rows != row)[:CALIBRATED_K]
-    return hits.rows[others]
-
-
-def _share(truth: list[NDArray[np.int64]], found: list[NDArray[np.int64]]) -> float:
-    """Share of the true rows that were found."""
-    hits = sum(np.isin(rows, others).sum() for rows, others in zip(truth, found, strict=True))
-    return float(hits / sum(map(len, truth)))
+    others = np.flatnonzero(rows != own)[:CALIBRATED_K]
+    return rows[others]

@@ -1,12 +1,14 @@
-"""Vectors in inverted lists of 8-bit codes: a file of a quarter of their size, of which a query reads a few percent.
+"""Vectors in inverted lists of codes: a file of a twentieth of their size, of which a query reads a few percent.
 
 The rows near one centroid form a list. A query reads the lists whose centroids are nearest to it; under a filter, as
-many of them as hold enough rows that pass. The codes only propose rows: `scoring.ranked` puts them in order.
+many of them as hold enough rows that pass. A code is one bit for each number of a vector: on which side of the centroid
+it lies (RaBitQ: Gao and Long, SIGMOD 2024). Codes only propose rows: `scoring.ranked` puts them in order.
 """
 
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from math import ceil, log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 LIST_POINTS = 32
 """Rows that a centroid is trained on."""
+ONE_BIT = 384
+"""Numbers of a vector from which one bit for each of them is enough."""
 ROUNDS = 10
 """Of k-means; more gains no recall."""
 HNSW_ROWS = 4_000_000
@@ -33,17 +37,33 @@ ON_DISK = ".ivfdata"
 """Ending of the file beside an index that holds its lists, where they are apart."""
 SAMPLED_LISTS = 128
 """Lists of which a code is compared with its vector when a file is opened."""
+OTHER_BYTES = 0.1
+"""Share of bytes in which a code may differ from that made on another processor; of another vector, nearly all do."""
 _ASSIGN_ROWS = 1_024
 
 
 def lists_for(rows: int) -> int:
-    """Return how many lists a number of rows is divided into: reading centroids and reading codes then cost alike.
+    """Return how many lists a number of rows is divided into.
+
+    Twice as many answer no faster and take four times as long to train.
 
     Example:
         >>> lists_for(1_000_000)
         4000
     """
     return max(1, int(4 * rows**0.5))
+
+
+def bits_for(dimension: int) -> int:
+    """Return the bits of a code for each number of a vector.
+
+    The error of a code falls with the root of the dimension, and by half with each bit.
+
+    Example:
+        >>> [bits_for(dimension) for dimension in (768, 384, 256, 64)]
+        [1, 1, 2, 3]
+    """
+    return 1 + max(0, ceil(log(ONE_BIT / dimension, 4)))
 
 
 class Inverted:
@@ -58,7 +78,7 @@ class Inverted:
     """
 
     def __init__(self, ivf: Any) -> None:  # noqa: ANN401 - faiss has no types
-        """Take over a faiss index of scalar-quantised inverted lists; see `trained` and `read`."""
+        """Take over a faiss index of inverted lists of RaBitQ codes; see `trained` and `read`."""
         faiss = library()
         self.ivf, self._coarse = ivf, faiss.downcast_index(ivf.quantizer)
         self._flat = isinstance(self._coarse, faiss.IndexFlat)
@@ -78,10 +98,8 @@ class Inverted:
         coarse = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT) if graph else None
         coarse = coarse or faiss.IndexFlatIP(dimension)
         coarse.add(centroids_of(sample, lists, seed=seed))
-        ivf = faiss.IndexIVFScalarQuantizer(
-            # Codes of the vectors themselves: a score then does not depend on how the centroid's was rounded.
-            coarse, dimension, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False
-        )  # fmt: skip
+        bits = bits_for(dimension)
+        ivf = faiss.IndexIVFRaBitQ(coarse, dimension, lists, faiss.METRIC_INNER_PRODUCT, True, bits)
         ivf.train(sample)
         return cls(ivf)
 
@@ -93,12 +111,13 @@ class Inverted:
             DataError: If it is not what `trained` and `add` make, or contradicts itself.
         """
         faiss = library()
-        if not isinstance(ivf, faiss.IndexIVFScalarQuantizer):
-            raise DataError(f"{name} holds a {type(ivf).__name__}, not lists of 8-bit codes: build the index again")
-        widths = {ivf.d, ivf.quantizer.d, ivf.sq.d, ivf.code_size, ivf.sq.code_size, ivf.invlists.code_size}
+        if not isinstance(ivf, faiss.IndexIVFRaBitQ):
+            raise DataError(f"{name} holds a {type(ivf).__name__}, not lists of RaBitQ codes: build the index again")
+        made = cls.trained(np.eye(1, ivf.d, dtype=np.float32), lists=1, seed=0).ivf
+        same = {ivf.quantizer.d, ivf.rabitq.d} == {ivf.d} and ivf.rabitq.nb_bits == made.rabitq.nb_bits
+        widths = {ivf.code_size, ivf.rabitq.code_size, ivf.invlists.code_size, made.code_size}
         numbers = {ivf.nlist, ivf.quantizer.ntotal, ivf.invlists.nlist}
-        kind = ivf.sq.qtype == faiss.ScalarQuantizer.QT_8bit and ivf.sq.trained.size() == 2 * ivf.d
-        whole = len(widths) == len(numbers) == 1 and kind and not ivf.by_residual
+        whole = len(widths) == len(numbers) == 1 and same and ivf.by_residual and ivf.qb == made.qb
         found = cls(ivf) if whole and ivf.quantizer.metric_type == faiss.METRIC_INNER_PRODUCT else None
         if found is None or found.sizes.sum() != ivf.ntotal or not 0 < ivf.nprobe <= ivf.nlist:
             raise DataError(f"{name} is damaged or not an index of this package: build the index again")
@@ -108,7 +127,8 @@ class Inverted:
     def factory(self) -> str:
         """The faiss name of what this is."""
         graph = "" if self._flat else f"_HNSW{HNSW_LINKS}"
-        return f"IVF{self.ivf.nlist}{graph},SQ8"
+        bits = self.ivf.rabitq.nb_bits
+        return f"IVF{self.ivf.nlist}{graph},RaBitQ{bits if bits > 1 else ''}"
 
     def __len__(self) -> int:
         return int(self.ivf.ntotal)
@@ -154,15 +174,15 @@ class Inverted:
         """Whether a sample of the codes, the first of some lists, are those of these vectors."""
         faiss = library()
         used = np.flatnonzero(self.sizes)
-        lists = used[:: max(1, len(used) // SAMPLED_LISTS)].tolist()
-        rows = np.array([self.rows_of(at)[0] for at in lists])
+        lists = np.ascontiguousarray(used[:: max(1, len(used) // SAMPLED_LISTS)], dtype=np.int64)
+        rows = np.array([self.rows_of(at)[0] for at in lists.tolist()])
         if rows.min() < 0 or rows.max() >= len(vectors):
             return False
-        width = self.ivf.code_size
-        kept = np.array([faiss.rev_swig_ptr(self.ivf.invlists.get_codes(at), width) for at in lists], dtype=np.uint8)
-        made = self.ivf.sq.compute_codes(vectors[rows].astype(np.float32))
-        # Processors round differently, by one step at most.
-        return bool((np.abs(kept.astype(np.int16) - made) <= 1).all())
+        width, sample = self.ivf.code_size, vectors[rows].astype(np.float32)
+        kept = np.array([faiss.rev_swig_ptr(self.ivf.invlists.get_codes(at), width) for at in lists.tolist()])
+        made = np.empty((len(lists), width), dtype=np.uint8)
+        self.ivf.encode_vectors(len(lists), *map(faiss.swig_ptr, (sample, lists, made)))
+        return bool((kept != made).mean() <= OTHER_BYTES)
 
     def add(self, vectors: NDArray[np.floating], *, first: int) -> None:
         """Put vectors into their lists, a block at a time; they become the rows from `first` on."""
@@ -185,10 +205,16 @@ class Inverted:
         counts: NDArray[np.int64] = np.bincount(self.list_of[rows], minlength=self.ivf.nlist)
         return counts
 
-    def ranks(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many lists are nearer to each query than that of each of its rows, shape as of rows."""
+    def ranks(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return how many lists are nearer to each query than that of each of its vectors.
+
+        Args:
+            queries: Shape (queries, dimension).
+            vectors: Shape (queries, n, dimension); what comes back is of shape (queries, n).
+        """
         scores = proposed(queries, self.centroids)
-        own = np.take_along_axis(scores, self.list_of[rows].astype(np.int64), axis=1)
+        lists = self._assigned(vectors.reshape(-1, vectors.shape[2])).reshape(vectors.shape[:2])
+        own = np.take_along_axis(scores, lists, axis=1)
         nearer: NDArray[np.int64] = (scores[:, None, :] > own[:, :, None]).sum(axis=2)
         return nearer
 
@@ -199,13 +225,14 @@ class Inverted:
         total = len(self.centroids)
         if n >= total:
             return np.broadcast_to(np.arange(total), (len(queries), total)).copy()
-        scores = proposed(queries, self.centroids)
+        scores, edge = proposed(queries, self.centroids), (total - n - 1, total - n)
+        order = np.argpartition(scores, edge, axis=1)
         if len(queries) > 1:
             # Where rounding could decide, it must decide as it does for a query alone.
-            edge = np.partition(scores, (total - n - 1, total - n), axis=1)[:, total - n - 1 : total - n + 1]
-            for at in np.flatnonzero(edge[:, 1] - edge[:, 0] <= margin(queries.shape[1])):
-                scores[at] = proposed(queries[at : at + 1], self.centroids)
-        return np.argpartition(scores, total - n, axis=1)[:, total - n :]
+            last, first = (np.take_along_axis(scores, order[:, [at]], axis=1)[:, 0] for at in edge)
+            for at in np.flatnonzero(first - last <= margin(queries.shape[1])):
+                order[at] = np.argpartition(proposed(queries[at : at + 1], self.centroids)[0], edge)
+        return order[:, total - n :]
 
     def _by_graph(self, queries: NDArray[np.float32], n: int) -> NDArray[np.int64]:
         faiss = library()

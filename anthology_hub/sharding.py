@@ -12,7 +12,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,10 @@ import numpy as np
 from anthology_hub.cluster import Cluster, spread
 from anthology_hub.errors import DataError, OptionError
 from anthology_hub.hub import write_file
-from anthology_hub.index import CANDIDATES, Index, IndexFacts
+from anthology_hub.index import CALIBRATED_K, Index, IndexFacts, calibrated
 from anthology_hub.inverted import HNSW_ROWS, LIST_POINTS, ON_DISK, Inverted, lists_for, read
 from anthology_hub.prompts import derive_seed
-from anthology_hub.scoring import library, ranked
+from anthology_hub.scoring import library
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +53,7 @@ def build_sharded(
         vectors: A `.npy` file of unit vectors, float16 or float32, shape (rows, dimension).
         folder: Where to; workers of a cluster must see it, and the vectors, under the same path.
         shards: Parts that are added one by one; memory holds the codes of one for each worker.
-        lists: Inverted lists; about four times the root of the rows, if not given.
+        lists: Inverted lists; about twice the root of the rows, if not given.
         recall: Recall@10 wanted of a search, above 0 and at most 1.
         seed: Of the sample to train on and the rows to measure with.
         ray: Spread the shards over this cluster; one after the other in process, if not given.
@@ -199,23 +198,5 @@ def _calibrated(folder: Path, vectors: Stored, wanted: float, seed: int) -> Inde
     lists = Inverted.checked(read(file, at_most=2 * vectors.nbytes), str(file))
     own = _drawn(len(vectors), QUERIES, seed, "queries")
     queries = np.asarray(vectors[own], dtype=np.float32)
-    truth, nprobe, recall = _others(own, exact_rows(vectors, queries, 11)), 0, 0.0
-    while recall < wanted and nprobe < len(lists.sizes):
-        nprobe = min(len(lists.sizes), nprobe + ceil((nprobe + 1) / 10))
-        rows = lists.candidates(queries, lists.nearest(queries, nprobe), CANDIDATES * 11)
-        found = _others(own, [hits.rows for hits in ranked(queries, vectors, rows)])
-        recall = float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, truth, strict=True)]))
-    return IndexFacts(
-        factory=lists.factory,
-        rows=len(vectors),
-        dimension=vectors.shape[1],
-        lists=len(lists.sizes),
-        nprobe=nprobe,
-        recall=round(recall, 4),
-        faiss=library().__version__,
-    )
-
-
-def _others(own: NDArray[np.int64], rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]) -> list[list[int]]:
-    """Leave each query out of its own result, and keep the ten best of the others."""
-    return [[int(row) for row in found if row != at][:10] for at, found in zip(own, rows, strict=True)]
+    best = exact_rows(vectors, queries, CALIBRATED_K + 1)
+    return calibrated(lists, vectors, queries, own=own, best=best, recall=wanted)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthology_hub.errors import DataError, OptionError
-from anthology_hub.index import FLAT_ROWS, Index, IndexFacts
-from anthology_hub.inverted import Inverted, lists_for
+from anthology_hub.index import CANDIDATES, FLAT_ROWS, Index, IndexFacts
+from anthology_hub.inverted import Inverted, bits_for, lists_for
 
 WIDTH = 24
 ROWS = FLAT_ROWS + 4_000
@@ -224,7 +224,7 @@ def test_few_vectors_are_searched_exactly_and_the_facts_say_so():
 
 def test_lists_keep_the_recall_they_promise_and_read_few_of_themselves(built, queries):
     facts = built.facts
-    assert (facts.factory, facts.rows, facts.dimension) == (f"IVF{lists_for(ROWS)},SQ8", ROWS, WIDTH)
+    assert (facts.factory, facts.rows, facts.dimension) == (f"IVF{lists_for(ROWS)},RaBitQ3", ROWS, WIDTH)
     assert 0.98 <= facts.recall <= 1
     assert facts.nprobe < facts.lists / 8
     assert recall(built, queries, 10) >= 0.96
@@ -236,6 +236,26 @@ def test_a_lower_recall_reads_fewer_lists_and_every_list_finds_everything(world,
     assert few.facts.nprobe < built.facts.nprobe
     assert few.facts.recall >= 0.6
     assert recall(Index.build(world[0], recall=1), queries[:20], 10) >= 0.99
+
+
+def test_where_codes_tell_rows_badly_apart_more_of_them_are_scored():
+    # Of 96 numbers eight differ, so that 16 bits of a code say something.
+    rng, rows, width = np.random.default_rng(0), FLAT_ROWS + 2_000, 96
+    vectors = np.zeros((rows, width), dtype=np.float32)
+    vectors[:, :8] = unit_rows(rng, rows, 8)
+    index = Index.build(vectors)
+    assert index.facts.factory.endswith("RaBitQ2")
+    assert index.facts.candidates > CANDIDATES
+    assert index.facts.recall >= 0.98
+    assert recall(index, vectors[:100], 10) >= 0.96
+    assert recall(index, vectors[:20], 10, rng.random(rows) < 0.4) >= 0.99
+
+
+@given(st.integers(1, 4096))
+def test_a_code_has_a_bit_for_each_number_of_a_long_vector_and_more_for_a_short_one(dimension):
+    bits = bits_for(dimension)
+    assert bits == 1 if dimension >= 384 else bits > 1
+    assert bits <= 9
 
 
 def test_recall_can_be_measured_by_queries_that_lie_apart_from_all_rows_and_need_more_lists(world, built):
@@ -306,13 +326,13 @@ def test_the_best_personas_of_four_passages_each_are_found(world, built, queries
     assert one.rows.tolist() == order[:1].tolist()
 
 
-def test_written_lists_open_mapped_with_the_same_hits_and_a_quarter_of_the_bytes(world, built, queries, tmp_path):
+def test_written_lists_open_mapped_with_the_same_hits_and_a_part_of_the_bytes(world, built, queries, tmp_path):
     file = tmp_path / "lists.faiss"
     built.write(file)
-    assert file.stat().st_size < 0.6 * world[0].nbytes  # 8 bytes of row number beside 24 of code
+    assert file.stat().st_size < 0.5 * world[0].nbytes  # 8 bytes of row number beside some 30 of code
     for facts in (built.facts, None):
         opened = Index(world[0], file=file, facts=facts)
-        assert opened.facts == (facts or replace(built.facts, recall=None))
+        assert opened.facts == (facts or replace(built.facts, recall=None, candidates=0))
         for query in queries[:10]:
             assert opened.search(query, 10).rows.tolist() == built.search(query, 10).rows.tolist()
     opened.write(tmp_path / "copy.faiss")
@@ -335,7 +355,7 @@ def test_a_graph_finds_the_nearest_lists_and_says_so(world, queries):
     vectors = world[0][:5_000]
     lists = Inverted.trained(vectors, lists=100, seed=0, graph=True)
     lists.add(vectors, first=0)
-    assert lists.factory == "IVF100_HNSW32,SQ8"
+    assert lists.factory == "IVF100_HNSW32,RaBitQ3"
     assert np.array_equal(np.sort(np.concatenate([lists.rows_of(at) for at in range(100)])), np.arange(5_000))
     exact = np.argsort(-(queries @ lists.centroids.T), axis=1)[:, :10]
     found = lists.nearest(queries, 10)
@@ -365,6 +385,7 @@ def test_a_damaged_or_foreign_file_of_lists_is_refused(world, built, tmp_path):
     for other in (
         faiss.IndexIVFFlat(coarse, WIDTH, 8, faiss.METRIC_INNER_PRODUCT),
         faiss.IndexIVFScalarQuantizer(coarse, WIDTH, 8, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT),
+        faiss.IndexIVFRaBitQ(coarse, WIDTH, 8, faiss.METRIC_INNER_PRODUCT, True, bits_for(WIDTH) + 1),
     ):
         other.train(vectors[:500])
         other.add(vectors)
