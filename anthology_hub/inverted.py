@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LIST_POINTS = 32
+LIST_POINTS = 64
 """Rows that a centroid is trained on."""
 ONE_BIT = 384
 """Numbers of a vector from which one bit for each of them is enough."""
@@ -49,9 +49,9 @@ def lists_for(rows: int) -> int:
 
     Example:
         >>> lists_for(1_000_000)
-        4000
+        3000
     """
-    return max(1, int(4 * rows**0.5))
+    return max(1, int(3 * rows**0.5))
 
 
 def bits_for(dimension: int) -> int:
@@ -215,8 +215,8 @@ class Inverted:
         scores = proposed(queries, self.centroids)
         lists = self._assigned(vectors.reshape(-1, vectors.shape[2])).reshape(vectors.shape[:2])
         own = np.take_along_axis(scores, lists, axis=1)
-        nearer: NDArray[np.int64] = (scores[:, None, :] > own[:, :, None]).sum(axis=2)
-        return nearer
+        nearest_first = np.sort(-scores, axis=1)
+        return np.array([np.searchsorted(*pair) for pair in zip(nearest_first, -own, strict=True)])
 
     def nearest(self, queries: NDArray[np.float32], n: int) -> NDArray[np.int64]:
         """Return the n lists nearest to each query, in no order, shape (queries, n)."""

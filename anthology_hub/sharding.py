@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FACTS, INDEX, LISTS = "index.json", "index.faiss", f"index{ON_DISK}"
 BLOCK = 32_768
 """Vectors that are in memory as float32 at once."""
-QUERIES = 100
+QUERIES = 400
 """Rows by which the number of lists to read is found."""
 
 
@@ -53,7 +53,7 @@ def build_sharded(
         vectors: A `.npy` file of unit vectors, float16 or float32, shape (rows, dimension).
         folder: Where to; workers of a cluster must see it, and the vectors, under the same path.
         shards: Parts that are added one by one; memory holds the codes of one for each worker.
-        lists: Inverted lists; about twice the root of the rows, if not given.
+        lists: Inverted lists; about three times the root of the rows, if not given.
         recall: Recall@10 wanted of a search, above 0 and at most 1.
         seed: Of the sample to train on and the rows to measure with.
         ray: Spread the shards over this cluster; one after the other in process, if not given.
