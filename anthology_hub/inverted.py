@@ -225,13 +225,15 @@ class Inverted:
         total = len(self.centroids)
         if n >= total:
             return np.broadcast_to(np.arange(total), (len(queries), total)).copy()
-        scores, edge = proposed(queries, self.centroids), (total - n - 1, total - n)
+        scores = proposed(queries, self.centroids)
+        if len(queries) == 1:
+            return np.argpartition(scores, total - n, axis=1)[:, total - n :]
+        edge = total - n - 1, total - n
         order = np.argpartition(scores, edge, axis=1)
-        if len(queries) > 1:
-            # Where rounding could decide, it must decide as it does for a query alone.
-            last, first = (np.take_along_axis(scores, order[:, [at]], axis=1)[:, 0] for at in edge)
-            for at in np.flatnonzero(first - last <= margin(queries.shape[1])):
-                order[at] = np.argpartition(proposed(queries[at : at + 1], self.centroids)[0], edge)
+        # Where rounding could decide, it must decide as it does for a query alone.
+        last, first = (np.take_along_axis(scores, order[:, [at]], axis=1)[:, 0] for at in edge)
+        for at in np.flatnonzero(first - last <= margin(queries.shape[1])):
+            order[at] = np.argpartition(proposed(queries[at : at + 1], self.centroids)[0], total - n)
         return order[:, total - n :]
 
     def _by_graph(self, queries: NDArray[np.float32], n: int) -> NDArray[np.int64]:

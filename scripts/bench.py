@@ -38,7 +38,7 @@ WHY = {
     (
         "retrieval",
         "one query",
-    ): "as many lists are read as the promised recall of these vectors takes, and all centroids",
+    ): "as many lists are read as the promised recall of these vectors takes, and all centroids; calls from Python",
     ("retrieval", "batch of 500"): "one large product of matrices gains more from AVX-512 than the decoding of codes",
     ("retrieval", "resident"): "pages of mapped files count as long as nobody else wants the memory",
     ("retrieval", "share"): "attention over short passages fills the processor less well than one large product",
