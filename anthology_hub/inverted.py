@@ -98,8 +98,7 @@ class Inverted:
         coarse = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT) if graph else None
         coarse = coarse or faiss.IndexFlatIP(dimension)
         coarse.add(centroids_of(sample, lists, seed=seed))
-        bits = bits_for(dimension)
-        ivf = faiss.IndexIVFRaBitQ(coarse, dimension, lists, faiss.METRIC_INNER_PRODUCT, True, bits)
+        ivf = _empty(coarse, lists)
         ivf.train(sample)
         return cls(ivf)
 
@@ -113,7 +112,7 @@ class Inverted:
         faiss = library()
         if not isinstance(ivf, faiss.IndexIVFRaBitQ):
             raise DataError(f"{name} holds a {type(ivf).__name__}, not lists of RaBitQ codes: build the index again")
-        made = cls.trained(np.eye(1, ivf.d, dtype=np.float32), lists=1, seed=0).ivf
+        made = _empty(faiss.IndexFlatIP(ivf.d), 1)
         same = {ivf.quantizer.d, ivf.rabitq.d} == {ivf.d} and ivf.rabitq.nb_bits == made.rabitq.nb_bits
         widths = {ivf.code_size, ivf.rabitq.code_size, ivf.invlists.code_size, made.code_size}
         numbers = {ivf.nlist, ivf.quantizer.ntotal, ivf.invlists.nlist}
@@ -279,6 +278,11 @@ class Inverted:
         """Write the faiss file."""
         faiss = library()
         faiss.write_index(self.ivf, str(file))
+
+
+def _empty(coarse: Any, lists: int) -> Any:  # noqa: ANN401 - faiss has no types
+    faiss = library()
+    return faiss.IndexIVFRaBitQ(coarse, coarse.d, lists, faiss.METRIC_INNER_PRODUCT, True, bits_for(coarse.d))
 
 
 @lru_cache
